@@ -1,0 +1,1 @@
+"""An initiator of our own, for measuring any target."""

@@ -1,0 +1,1 @@
+"""SCSI commands and logical units: pure, no files, no sockets."""

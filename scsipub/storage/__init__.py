@@ -1,0 +1,1 @@
+"""Bases, overlays and bitmaps: files and nothing else."""

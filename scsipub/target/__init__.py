@@ -1,0 +1,1 @@
+"""Where iscsi, scsi and storage meet."""
