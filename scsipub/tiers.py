@@ -1,8 +1,8 @@
-"""What a kind of customer may use.  Knows nobody."""
+"""What a kind of customer may use.  Knows nobody but the limits."""
 
 import attrs
 
-from scsipub.limits import DEFAULT
+from scsipub.limits import DEFAULT, Limits
 
 
 @attrs.frozen(kw_only=True)
@@ -14,4 +14,9 @@ class Tier:
     persistent: bool = False
 
 
-ANONYMOUS = Tier(name="anonymous", allocation_budget=DEFAULT.overlay_budget_bytes)
+def anonymous(limits: Limits) -> Tier:
+    """What anybody gets without asking."""
+    return Tier(name="anonymous", allocation_budget=limits.overlay_budget_bytes)
+
+
+ANONYMOUS = anonymous(DEFAULT)
