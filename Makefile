@@ -1,0 +1,64 @@
+# make serve   a running daemon, nothing to install by hand.  ARGS="--port 0 --state-dir /tmp/x" are handed on.
+# make test    linter, formatter, type checker, all tests
+# The rest measure or torture: bench load conformance guest fuzz.  docs/contributing.md says what each shows.
+
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+# The system's pip installs into the venv: a bare Debian has pip but not python3-venv, which brings pip along.
+PIP    := $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
+
+TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra tgt dosfstools mtools strace procps iproute2
+
+.PHONY: serve test check packages bench load conformance guest fuzz clean
+
+serve: $(VENV)/serve.stamp
+	@exec $(PY) -m scsipub serve $(ARGS)
+
+test: packages check
+	SCSIPUB_STRICT_SKIPS=1 $(PY) -m pytest $(ARGS)
+
+check: $(VENV)/test.stamp
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+packages:
+	.ci/packages $(TEST_PACKAGES)
+
+# Daemon and tgt side by side; writes docs/speed.md.
+bench: packages $(VENV)/test.stamp
+	$(PY) -m tests.bench $(ARGS)
+
+# Ten thousand idle sessions.
+load: $(VENV)/test.stamp
+	$(PY) -m tests.load $(ARGS)
+
+# The field's acceptance suite, test by test.
+conformance: packages $(VENV)/test.stamp
+	$(PY) -m tests.conformance $(ARGS)
+
+# A real Linux with open-iscsi, in QEMU.
+guest: packages $(VENV)/test.stamp
+	$(PY) -m tests.guest $(ARGS)
+
+# Runs until interrupted, or for ARGS="--seconds 120".
+fuzz: $(VENV)/test.stamp
+	$(PY) -m fuzz $(ARGS)
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(PY):
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+# Stamps: install again only when pyproject.toml has changed.
+$(VENV)/serve.stamp: pyproject.toml | $(PY)
+	@echo "Installing what scsipub needs into $(VENV) (once)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(PY)
+	@echo "Installing what the tests need into $(VENV) (once)"
+	@$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/serve.stamp
