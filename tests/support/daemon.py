@@ -65,7 +65,7 @@ class Daemon:
         return PREFIX + name
 
     def status(self) -> dict[str, Any]:
-        return self.cli("status")
+        return dict(self.cli("status"))
 
     def cli(self, *words: str) -> Any:
         """Runs ``scsipub WORDS… --json`` against this daemon and returns what it printed, decoded."""
