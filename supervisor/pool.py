@@ -1,0 +1,484 @@
+"""Worker processes: started, made ready, watched, drained, killed, replaced.
+
+Source: OTP's supervisor for the rules; nginx and gunicorn for what can go wrong with processes.
+Knows trio, processes and signals.  Does not know what a worker does; ``child`` is the other end.
+
+A pool has ``size`` slots; a slot holds one process at a time, and a new one (the next *incarnation*) only
+after the old one has been reaped.  What a dead worker owned is therefore free when its successor begins.
+
+    STARTING -> READY -> DRAINING -> STOPPED
+        ^  \\______/ \\_______/
+        |      | died
+        +-- BACKING_OFF            the restart budget of the slot allows another try
+        +-- QUARANTINED            it does not; try again much later
+"""
+
+import contextlib
+import enum
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import attrs
+import trio
+
+from supervisor.budget import Backoff, RestartBudget
+from supervisor.channel import CallError, Channel, ChannelClosed, Handler, channel_pair
+from supervisor.exits import Exit, Killed, NeverStarted, Reason, Stopped, process_reason
+from supervisor.wire import Json, Params
+
+_log = logging.getLogger(__name__)
+
+STDERR_LINES = 20
+_LONGEST_LINE = 8192  # a traceback's line is shorter; what is longer is cut in pieces
+
+
+class State(enum.Enum):
+    """Where a slot is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DOWN = "down"
+    BACKING_OFF = "backing off"
+    QUARANTINED = "quarantined"
+    STOPPED = "stopped"
+
+
+class StartFailed(Exception):
+    """While the pool started, a slot used up its budget.  ``exit`` says how its last process ended."""
+
+    def __init__(self, exit: Exit) -> None:
+        super().__init__(str(exit))
+        self.exit = exit
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One living process.  ``info`` is what it said when it became ready."""
+
+    index: int
+    incarnation: int
+    _process: trio.Process
+    channel: Channel
+    info: Params = attrs.field(factory=dict)
+    state: State = State.STARTING
+    started_at: float = attrs.field(factory=trio.current_time)
+    # Why we killed it, if it was us.
+    verdict: str | None = None
+    _ready: trio.Event = attrs.field(factory=trio.Event)
+    _reaped: trio.Event = attrs.field(factory=trio.Event)
+    _killed_late: bool = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self, why: str) -> None:
+        """SIGKILL, which works on a stopped process too.  The pool reaps and replaces it."""
+        self.verdict = self.verdict or why
+        self._process.kill()
+
+    async def wait_reaped(self) -> None:
+        """Until the process is gone and ``on_down`` was called."""
+        await self._reaped.wait()
+
+    def _say_ready(self, params: Params, fds: list[int]) -> Json:
+        self.info = params
+        self._ready.set()
+        return None
+
+
+async def _nothing_up(worker: Worker) -> None: ...
+
+
+async def _nothing_down(worker: Worker, exit: Exit) -> None: ...
+
+
+def _no_handlers(worker: Worker) -> Mapping[str, Handler]:
+    return {}
+
+
+def _to_our_stderr(index: int, line: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody reads our stderr any more: not the worker's fault
+        sys.stderr.write(line.decode("utf-8", "replace") + "\n")
+        sys.stderr.flush()
+
+
+@attrs.frozen
+class PoolSpec:
+    """What a pool is told.
+
+    ``argv(index, fd)`` is the command line; ``fd`` is the descriptor on which the child finds its channel.
+    ``handlers(worker)`` are what the child may call.  ``on_up`` is called when a worker is ready, ``on_down``
+    once for each process that ran, after it has been reaped; what they raise is logged and counted.
+    """
+
+    argv: Callable[[int, int], Sequence[str]]
+    size: int = 1
+    name: str = "worker"
+    handlers: Callable[[Worker], Mapping[str, Handler]] = _no_handlers
+    on_up: Callable[[Worker], Awaitable[None]] = _nothing_up
+    on_down: Callable[[Worker, Exit], Awaitable[None]] = _nothing_down
+    on_stderr: Callable[[int, bytes], None] = _to_our_stderr
+    environment: Mapping[str, str] | None = None
+    ready_seconds: float = 15.0
+    heartbeat_seconds: float = 2.0
+    # A ping is sent after one heartbeat of silence, so two are the least to wait for.
+    misses: int = attrs.field(default=4, validator=attrs.validators.ge(2))
+    drain_seconds: float = 10.0
+    # SIGTERM goes out this long before the deadline, for the child that does not listen to its channel.
+    term_seconds: float = 1.0
+    max_restarts: int = 5
+    max_seconds: float = 30.0
+    backoff: Backoff = attrs.field(factory=Backoff)
+    quarantine_seconds: float = 60.0
+
+
+@attrs.frozen
+class SlotStatistics:
+    """How a slot is.  ``restarts`` counts the processes that were replaced, whatever the reason."""
+
+    index: int
+    state: State
+    incarnation: int
+    pid: int | None
+    restarts: int
+    last_exit: Exit | None
+
+
+@attrs.frozen
+class PoolStatistics:
+    slots: tuple[SlotStatistics, ...]
+    hung: int
+    hook_failures: int
+
+
+@attrs.define(eq=False)
+class _Slot:
+    index: int
+    budget: RestartBudget
+    state: State = State.STARTING
+    incarnation: int = 0
+    worker: Worker | None = None
+    last_exit: Exit | None = None
+    planned: bool = False
+    was_ready: bool = False
+    # Replaced whenever they are set: "something about this slot changed", and "do not wait any longer".
+    changed: trio.Event = attrs.field(factory=trio.Event)
+    wake: trio.Event = attrs.field(factory=trio.Event)
+
+    def become(self, state: State) -> None:
+        self.state = state
+        if self.worker is not None:
+            self.worker.state = state
+        self.was_ready = self.was_ready or state is State.READY
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def hurry(self) -> None:
+        self.wake.set()
+        self.wake = trio.Event()
+
+
+class WorkerPool:
+    """``run`` it in a nursery; it has started when every slot has been ready once."""
+
+    def __init__(self, spec: PoolSpec) -> None:
+        self.spec = spec
+        self._slots = [
+            _Slot(index, RestartBudget(spec.max_restarts, spec.max_seconds)) for index in range(spec.size)
+        ]
+        self._draining = False
+        self._drained = trio.Event()
+        self._hung = 0
+        self._hook_failures = 0
+        self._restarting = trio.Lock()
+
+    @property
+    def workers(self) -> list[Worker]:
+        """The living who have been ready: READY or DRAINING."""
+        return [
+            slot.worker
+            for slot in self._slots
+            if slot.worker is not None and slot.worker.state in (State.READY, State.DRAINING)
+        ]
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(
+            slots=tuple(
+                SlotStatistics(
+                    index=slot.index,
+                    state=slot.state,
+                    incarnation=slot.incarnation,
+                    pid=None if slot.worker is None else slot.worker.pid,
+                    restarts=max(0, slot.incarnation - 1),
+                    last_exit=slot.last_exit,
+                )
+                for slot in self._slots
+            ),
+            hung=self._hung,
+            hook_failures=self._hook_failures,
+        )
+
+    async def wait_state(self, index: int, state: State, incarnation: int = 0) -> SlotStatistics:
+        """Until this slot is in ``state``, in the given incarnation or a later one."""
+        slot = self._slots[index]
+        while slot.state is not state or slot.incarnation < incarnation:
+            await slot.changed.wait()
+        return self.statistics().slots[index]
+
+    # ---- the life of the pool
+
+    async def run(self, task_status: "trio.TaskStatus[WorkerPool]" = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the slots filled until ``drain`` is called.  Cancelled: kill all, reap all."""
+        try:
+            async with trio.open_nursery() as nursery:
+                for slot in self._slots:
+                    nursery.start_soon(self._keep, slot)
+                for slot in self._slots:
+                    while not slot.was_ready and not self._draining:
+                        if slot.state is State.QUARANTINED and slot.last_exit is not None:
+                            raise StartFailed(slot.last_exit)
+                        await slot.changed.wait()
+                task_status.started(self)
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+        finally:
+            self._drained.set()
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Tell every worker to finish, and wait until all are gone.  ``run`` returns then.
+
+        At once the cast "drain"; ``term_seconds`` before the deadline SIGTERM; at the deadline SIGKILL.
+        """
+        if not self._draining:
+            self._draining = True
+            async with trio.open_nursery() as nursery:
+                for slot in self._slots:
+                    slot.hurry()
+                    if slot.worker is not None:
+                        nursery.start_soon(self._end, slot, slot.worker, seconds)
+        await self._drained.wait()
+
+    async def restart(self, index: int, seconds: float | None = None) -> Worker | None:
+        """Drain the worker of one slot, wait until its successor is ready.  Costs nothing of the budget.
+
+        A slot that backs off or is in quarantine tries at once.  None: there is no successor.
+        """
+        slot = self._slots[index]
+        successor = slot.incarnation + 1
+        if slot.worker is not None:
+            await self._end(slot, slot.worker, seconds)
+        else:
+            slot.budget.forget()
+            slot.hurry()
+        while slot.state is not State.STOPPED:
+            if slot.incarnation >= successor:
+                if slot.state is State.READY:
+                    return slot.worker
+                if slot.state is State.QUARANTINED:
+                    return None
+            await slot.changed.wait()
+        return None
+
+    async def rolling_restart(self, seconds: float | None = None) -> None:
+        """Replace every worker, one at a time: the next when the successor of the last is ready.
+
+        It stops at a slot whose successor does not become ready: the others go on as they are.
+        """
+        async with self._restarting:
+            for slot in self._slots:
+                if self._draining or await self.restart(slot.index, seconds) is None:
+                    return
+
+    async def _end(self, slot: _Slot, worker: Worker, seconds: float | None) -> None:
+        seconds = self.spec.drain_seconds if seconds is None else seconds
+        patience = max(0.0, seconds - self.spec.term_seconds)
+        if slot.worker is worker:
+            slot.planned = True
+            if worker.state is State.READY:
+                slot.become(State.DRAINING)
+            elif worker.state is State.STARTING:
+                patience = 0.0  # it has nothing to finish
+        worker.channel.try_cast("drain", {"seconds": seconds})
+        with trio.move_on_after(patience):
+            await worker.wait_reaped()
+            return
+        worker._process.terminate()
+        with trio.move_on_after(min(seconds, self.spec.term_seconds)):
+            await worker.wait_reaped()
+            return
+        worker._killed_late = True
+        worker.kill("it did not end until the deadline")
+        await worker.wait_reaped()
+
+    # ---- the life of a slot
+
+    async def _keep(self, slot: _Slot) -> None:
+        try:
+            while not self._draining:
+                slot.planned = False
+                slot.last_exit = await self._one_life(slot)
+                if self._draining or slot.planned:
+                    continue
+                now = trio.current_time()
+                before = slot.budget.recent(now)
+                if slot.budget.spend(now):
+                    delay = self.spec.backoff.delay(before)
+                    state = State.BACKING_OFF
+                else:
+                    delay = self.spec.quarantine_seconds
+                    state = State.QUARANTINED
+                    slot.budget.forget()
+                    _log.error(
+                        "%s %d keeps dying (%s): in quarantine for %g s",
+                        self.spec.name, slot.index, slot.last_exit.reason, delay,
+                    )  # fmt: skip
+                slot.become(state)
+                with trio.move_on_after(delay):
+                    await slot.wake.wait()
+        finally:
+            slot.become(State.STOPPED)
+
+    async def _one_life(self, slot: _Slot) -> Exit:
+        name = f"{self.spec.name} {slot.index}"
+        slot.incarnation += 1
+        slot.become(State.STARTING)
+        began = trio.current_time()
+        ours, theirs = channel_pair()
+        try:
+            process = await self._spawn(slot.index, theirs)
+        except OSError as exc:
+            ours.close()
+            _log.error("%s could not be started: %s", name, exc)
+            return Exit(name, NeverStarted(exc), 0.0)
+        finally:
+            theirs.close()
+        handlers: dict[str, Handler] = {}
+        worker = Worker(slot.index, slot.incarnation, process, Channel(ours, handlers))
+        slot.worker = worker
+        lines: deque[str] = deque(maxlen=STDERR_LINES)
+        try:
+            handlers.update(self.spec.handlers(worker), ready=worker._say_ready)
+            if self._draining:
+                worker.kill("the pool is ending")
+            await self._live(slot, worker, lines)
+        finally:
+            if process.returncode is None:  # cancelled: nobody may stay behind
+                process.kill()
+                with trio.CancelScope(shield=True):
+                    await process.wait()
+            worker.channel.close()
+            slot.become(State.DOWN)
+            slot.worker = None
+        reason: Reason = process_reason(process.returncode or 0, tuple(lines))
+        if worker._killed_late:
+            reason = Killed()
+        elif slot.planned and process.returncode == 0:
+            reason = Stopped()
+        exit = Exit(name, reason, trio.current_time() - began)
+        if not slot.planned:
+            _log.warning(
+                "%s (pid %d) %s%s", name, worker.pid, reason, f": {worker.verdict}" if worker.verdict else ""
+            )
+        slot.last_exit = exit
+        await self._hook(self.spec.on_down(worker, exit))
+        worker._reaped.set()
+        return exit
+
+    async def _spawn(self, index: int, theirs: socket.socket) -> trio.Process:
+        # A session of its own: Ctrl-C in the terminal is for the parent, who then drains its children.
+        return await trio.lowlevel.open_process(
+            list(self.spec.argv(index, theirs.fileno())),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            env=None if self.spec.environment is None else {**os.environ, **self.spec.environment},
+        )
+
+    async def _live(self, slot: _Slot, worker: Worker, lines: deque[str]) -> None:
+        async with trio.open_nursery() as readers:
+            readers.start_soon(self._read_stderr, worker, lines)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._serve_channel, worker)
+                nursery.start_soon(self._make_ready_and_watch, slot, worker)
+                await worker._process.wait()
+                nursery.cancel_scope.cancel()
+            # A grandchild may have inherited stderr and keep it open: do not wait for it long.
+            readers.cancel_scope.deadline = trio.current_time() + 1.0
+
+    async def _serve_channel(self, worker: Worker) -> None:
+        await worker.channel.run()
+        # It hung up and should be about to end.
+        await trio.sleep(self.spec.heartbeat_seconds)
+        worker.kill(f"its channel ended ({worker.channel.closed_because}) and it did not")
+
+    async def _make_ready_and_watch(self, slot: _Slot, worker: Worker) -> None:
+        with trio.move_on_after(self.spec.ready_seconds) as waiting:
+            await worker._ready.wait()
+        if waiting.cancelled_caught:
+            worker.kill(f"it was not ready within {self.spec.ready_seconds:g} s")
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, worker)
+            if not slot.planned:
+                slot.become(State.READY)
+            await self._hook(self.spec.on_up(worker))
+
+    async def _watch(self, worker: Worker) -> None:
+        """Ping; kill who is silent for ``heartbeat_seconds * misses``, counted from its last answer."""
+        heartbeat = self.spec.heartbeat_seconds
+        patience = heartbeat * self.spec.misses
+        heard = trio.current_time()
+        while True:
+            await trio.sleep(heartbeat)
+            with trio.move_on_at(heard + patience) as waiting:
+                try:
+                    await worker.channel.call("ping", timeout=None)
+                except ChannelClosed:
+                    return
+                except CallError:
+                    pass  # an odd answer, but an answer: its event loop turns
+            now = trio.current_time()
+            if waiting.cancelled_caught and now - waiting.deadline < heartbeat / 2:
+                self._hung += 1
+                worker.kill(f"it was silent for {now - heard:.1f} s")
+                return
+            # Answered; or we ourselves slept through the deadline, and cannot blame the child.
+            heard = now
+
+    async def _read_stderr(self, worker: Worker, lines: deque[str]) -> None:
+        stream = worker._process.stderr
+        if stream is None:
+            return
+        rest = b""
+
+        def emit(line: bytes) -> None:
+            lines.append(line.decode("utf-8", "replace"))
+            self.spec.on_stderr(worker.index, line)
+
+        async with stream:
+            async for data in stream:
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    emit(line)
+                while len(rest) > _LONGEST_LINE:
+                    emit(rest[:_LONGEST_LINE])
+                    rest = rest[_LONGEST_LINE:]
+        if rest:
+            emit(rest)
+
+    async def _hook(self, hook: Awaitable[None]) -> None:
+        try:
+            await hook
+        except Exception:
+            self._hook_failures += 1
+            _log.exception("a hook of the pool %s failed", self.spec.name)
