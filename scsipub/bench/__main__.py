@@ -15,9 +15,7 @@ _JOB = Job()
 @click.argument("url")
 @click.option("--depth", default=_JOB.depth, help="Commands in flight, per connection.")
 @click.option("--block-size", default=_JOB.block_size, help="Bytes a command transfers.")
-@click.option(
-    "--read", "read_percent", default=_JOB.read_percent, help="Percentage of reads; the rest are writes."
-)
+@click.option("--read", "read_percent", default=_JOB.read_percent, help="Percent of reads; the rest writes.")
 @click.option("--sequential", is_flag=True, help="Block after block instead of at random.")
 @click.option("--seconds", default=_JOB.seconds)
 @click.option("--ramp", "ramp_seconds", default=_JOB.ramp_seconds, help="Seconds before counting begins.")

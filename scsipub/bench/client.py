@@ -6,6 +6,7 @@ It must never be what is measured: headers are built once and patched, a turn is
 ``sendmsg``, PDUs are read by offset, and data that was read is counted and thrown away.  ``verify.py`` is the
 client that looks at the bytes."""
 
+import contextlib
 import os
 import random
 import select
@@ -153,10 +154,8 @@ class Lane:
 
     def flush(self) -> None:
         """Tries again to send the backlog."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             del self.backlog[: self.sock.send(self.backlog, socket.MSG_DONTWAIT)]
-        except BlockingIOError:
-            pass
 
     # Hot: once per turn, with a loop of one step per PDU.
     def receive(self, flags: int) -> bool:

@@ -1,7 +1,7 @@
 """Just enough iSCSI to measure a target: an address, a login, the layout of the four hot PDUs.
 
-Source: RFC 7143 §6 (login), §11.3, §11.4, §11.7, §11.8.  A client of any target, so it uses none of the target's
-own code.  Blocking sockets; knows no threads and no event loop."""
+Source: RFC 7143 §6 (login), §11.3, §11.4, §11.7, §11.8.  A client of any target, so it uses none of the
+target's own code.  Blocking sockets; knows no threads and no event loop."""
 
 import socket
 import struct
@@ -127,7 +127,9 @@ class Session:
         bhs = self._take(48)
         length = int.from_bytes(bhs[5:8], "big")
         data = self._take(bhs[4] * 4 + length + -length % 4)
-        self.exp_stat_sn = int.from_bytes(bhs[24:28], "big") + 1 & 0xFFFFFFFF
+        opcode = bhs[0] & 0x3F
+        if opcode != R2T and (opcode != DATA_IN or bhs[1] & 1):  # those two carry none of their own
+            self.exp_stat_sn = int.from_bytes(bhs[24:28], "big") + 1 & 0xFFFFFFFF
         self.max_cmd_sn = int.from_bytes(bhs[32:36], "big")
         return bhs, data[bhs[4] * 4 :][:length]
 
