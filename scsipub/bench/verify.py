@@ -1,9 +1,11 @@
 """The verifying client: writes patterns, reads them back, and complains about every byte and every pause.
 
-``python -m scsipub.bench.verify URL``.  One connection, several commands in flight, never two on one block,
-so that what a block must hold is always known: the generation last acknowledged or, after a lost connection,
-one that was on its way.  With ``--reconnect`` it comes back after a lost connection and first reads everything
-again: what was acknowledged must be there.
+``python -m scsipub.bench.verify URL``.
+
+One connection, several commands in flight, never two on one block, so that
+what a block must hold is always known: the generation last acknowledged or, after a lost connection, one that
+was on its way.  With ``--reconnect`` it comes back after a lost connection and first reads everything again:
+what was acknowledged must be there.
 
 Blocks not written yet are not looked at, unless ``--zeros`` says that they must be zero."""
 
@@ -238,9 +240,7 @@ class Verifier:
             raise Mismatch(self._describe(block, may, data))
 
     def _describe(self, block: int, may: set[int], data: bytes) -> str:
-        return (
-            f"block {block}: may hold generation {sorted(may)}, holds {len(data)} bytes, {data[:16].hex()}…"
-        )
+        return f"block {block}: may hold generation {sorted(may)}, has {len(data)} bytes, {data[:16].hex()}…"
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -48,18 +48,7 @@ class Daemon:
     @property
     def all_pids(self) -> list[int]:
         """The control process and every descendant of it that runs now."""
-        parents: dict[int, list[int]] = {}
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                with contextlib.suppress(OSError, IndexError):
-                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                    parents.setdefault(parent, []).append(int(entry.name))
-        found, new = [], [self.process.pid]
-        while new:
-            pid = new.pop()
-            found.append(pid)
-            new += parents.get(pid, [])
-        return found
+        return descendants(self.process.pid)
 
     def target(self, name: str) -> str:
         return PREFIX + name
@@ -101,6 +90,21 @@ class Daemon:
 
     def _read_endpoints(self) -> dict[str, Any]:
         return dict(json.loads((self.state_dir / "run" / "endpoints.json").read_text()))
+
+
+def descendants(pid: int) -> list[int]:
+    """``pid`` and every process below it that runs now."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, new = [], [pid]
+    while new:
+        found.append(new.pop())
+        new += children.get(found[-1], [])
+    return found
 
 
 def command(*words: str) -> list[str]:

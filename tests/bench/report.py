@@ -1,0 +1,177 @@
+"""What the runs came to: medians, ratios, the table, the plot.  Knows no servers and no clients."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from tests.bench.rows import ROWS, Row
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+@attrs.frozen
+class Sample:
+    """One run of one client against one server."""
+
+    row: str
+    client: str
+    server: str
+    run: int
+    iops: float
+    cpu_us: float  # of the serving processes, an operation
+    latency: dict[str, int]
+    client_cpu_us: float
+
+
+@attrs.frozen
+class Line:
+    """One line of the table: medians of both servers."""
+
+    row: Row
+    client: str
+    iops: dict[str, float]
+    cpu_us: dict[str, float]
+    p99: dict[str, float]
+    ratio: float | None  # of the medians
+    spread: tuple[float, float] | None  # of the ratios of neighbouring runs
+
+    @property
+    def missed(self) -> bool:
+        return self.ratio is not None and self.client == "scsipub.bench" and self.ratio < self.row.goal
+
+
+def summarise(samples: Iterable[Sample]) -> list[Line]:
+    groups: dict[tuple[str, str], dict[str, list[Sample]]] = {}
+    for sample in samples:
+        groups.setdefault((sample.row, sample.client), {}).setdefault(sample.server, []).append(sample)
+    lines = []
+    for row in ROWS:
+        for (key, client), servers in groups.items():
+            if key != row.key:
+                continue
+            iops = {name: statistics.median(s.iops for s in runs) for name, runs in servers.items()}
+            cpu = {name: statistics.median(s.cpu_us for s in runs) for name, runs in servers.items()}
+            p99 = {
+                name: statistics.median(s.latency["p99"] for s in runs)
+                for name, runs in servers.items()
+                if all(s.latency for s in runs)
+            }
+            ratio, spread = None, None
+            if {"scsipub", "tgt"} <= iops.keys():
+                ratio = iops["scsipub"] / iops["tgt"]
+                pairs = zip(servers["scsipub"], servers["tgt"], strict=False)
+                ratios = [mine.iops / theirs.iops for mine, theirs in pairs]
+                spread = min(ratios), max(ratios)
+            lines.append(Line(row, client, iops, cpu, p99, ratio, spread))
+    return lines
+
+
+def _cell(values: dict[str, float], name: str, form: str) -> str:
+    return format(values[name], form) if name in values else "–"
+
+
+def table(lines: list[Line]) -> str:
+    """Markdown, aligned so that it also reads well in a terminal."""
+    heads = ["load", "client", "scsipub IOPS", "tgt IOPS", "ratio", "of single runs"]
+    heads += ["scsipub CPU µs", "tgt CPU µs", "scsipub p99 µs", "tgt p99 µs"]
+    cells = [heads]
+    for line in lines:
+        ratio = "–" if line.ratio is None else f"{line.ratio:.2f}"
+        if line.row.goal and line.client == "scsipub.bench" and line.ratio is not None:
+            ratio += f" ({'missed' if line.missed else 'goal'} {line.row.goal})"
+        spread = "–" if line.spread is None else f"{line.spread[0]:.2f} to {line.spread[1]:.2f}"
+        row = [line.row.name, line.client]
+        row += [_cell(line.iops, "scsipub", ",.0f"), _cell(line.iops, "tgt", ",.0f"), ratio, spread]
+        row += [_cell(line.cpu_us, "scsipub", ".1f"), _cell(line.cpu_us, "tgt", ".1f")]
+        row += [_cell(line.p99, "scsipub", ",.0f"), _cell(line.p99, "tgt", ",.0f")]
+        cells.append(row)
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    # Names to the left, numbers to the right.
+    rows = [
+        "| "
+        + " | ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in cells
+    ]
+    rule = "|" + "|".join("-" * (w + 2) if n < 2 else "-" * (w + 1) + ":" for n, w in enumerate(widths)) + "|"
+    return "\n".join([rows[0], rule, *rows[1:]])
+
+
+def machine() -> str:
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    cores = sum(line.startswith("processor") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    return f"{cores} cores ({model}), Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def as_json(samples: list[Sample], options: dict[str, Any]) -> str:
+    return json.dumps(
+        {
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "machine": machine(),
+            "options": options,
+            "samples": [attrs.asdict(sample) for sample in samples],
+        },
+        indent=1,
+    )
+
+
+def write_page(page: Path, lines: list[Line], how: str) -> None:
+    """Replaces what stands between the two marks; the words around it are a person's."""
+    text = page.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not after:
+        raise ValueError(f"{page} has no {BEGIN} … {END}")
+    measured = (
+        f"{BEGIN}\nMeasured {time.strftime('%Y-%m-%d')} on {machine()}; {how}.\n\n{table(lines)}\n{END}"
+    )
+    page.write_text(before + measured + after)
+
+
+def write_plot(path: Path, lines: list[Line]) -> None:
+    """Our own client's rows: operations a second, and CPU time of the server for each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    drawn = [line for line in lines if line.client == "scsipub.bench" and line.ratio is not None]
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    sides = (
+        (axes[0], "thousand operations a second, relative to tgt", "higher is better"),
+        (axes[1], "CPU time of the server, µs an operation", "lower is better"),
+    )
+    labels = [line.row.name.replace(", ", ",\n") for line in drawn]
+    for axis, title, better in sides:
+        for offset, server, colour in ((-0.2, "scsipub", "#2a6fbb"), (0.2, "tgt", "#b0b0b0")):
+            if axis is axes[0]:
+                values = [line.iops[server] / line.iops["tgt"] for line in drawn]
+                words = [f"{line.iops[server] / 1000:.1f}k" for line in drawn]
+            else:
+                values = [line.cpu_us[server] for line in drawn]
+                words = [f"{value:.0f}" for value in values]
+            places = [number + offset for number in range(len(drawn))]
+            bars = axis.barh(places, values, height=0.38, label=server, color=colour)
+            axis.bar_label(bars, words, padding=3, fontsize=8)
+        axis.set_title(f"{title} ({better})", fontsize=9)
+        axis.set_yticks(range(len(drawn)), labels, fontsize=8)
+        axis.invert_yaxis()
+        axis.margins(x=0.15)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_title("operations a second, times tgt (higher is better)", fontsize=9)
+    axes[0].legend(loc="lower right", fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
