@@ -5,6 +5,8 @@ what a dynamic child serves (a connection, a job) is gone with it.
 Knows trio.  A child costs one task, one cancel scope and one small record; no nursery of its own.
 """
 
+import contextvars
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,7 +14,10 @@ from typing import Any
 import attrs
 import trio
 
+from supervisor import stopping as asking
 from supervisor.exits import Crashed, Exit, Killed, Reason, Returned, Stopped
+from supervisor.stopping import StopRequest, stopping
+from supervisor.telemetry import ChildCrashed, Sink, log
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +75,12 @@ class DynamicSupervisor:
         name: str = "dynamic",
         on_exit: Callable[[Exit], object] = _ignore,
         max_children: int | None = None,
+        drain_seconds: float = 5.0,
+        on_event: Sink = log,
     ) -> None:
         self.name = name
+        self._emit = on_event
+        self._drain_seconds = drain_seconds
         self._on_exit = on_exit
         self._max_children = max_children
         self._children: dict[str, Child] = {}
@@ -90,15 +99,27 @@ class DynamicSupervisor:
         )
 
     async def run(self, task_status: "trio.TaskStatus[DynamicSupervisor]" = trio.TASK_STATUS_IGNORED) -> None:
-        """Hold the children until ``shutdown``, or until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            self._finished = trio.Event()
-            try:
+        """Hold the children until ``shutdown``, until asked to stop, or until cancelled."""
+        parent = stopping()
+        self._request = StopRequest()
+        self._finished = trio.Event()
+        # Children inherit this context, not that of whoever starts them: one StopRequest for all of them.
+        self._context = contextvars.copy_context()
+        self._context.run(asking.current.set, self._request)
+        try:
+            async with trio.open_nursery() as nursery, trio.open_nursery() as ours:
+                self._nursery = nursery
+
+                async def heed_parent() -> None:
+                    await parent.wait()
+                    await self.shutdown(self._drain_seconds)
+
+                ours.start_soon(heed_parent)
                 task_status.started(self)
                 await self._finished.wait()
-            finally:
-                self._nursery = None
+                ours.cancel_scope.cancel()
+        finally:
+            self._nursery = None
 
     def start_child(self, name: str, fn: Callable[..., Awaitable[object]], *args: Any) -> Child:
         """Start ``fn(*args)`` in a task of its own.  Does not wait for anything."""
@@ -111,7 +132,7 @@ class DynamicSupervisor:
         child = Child(name, trio.current_time())
         self._children[name] = child
         self._started += 1
-        self._nursery.start_soon(self._hold, child, fn, args, name=name)
+        self._context.run(functools.partial(self._nursery.start_soon, self._hold, child, fn, args, name=name))
         return child
 
     async def _hold(
@@ -124,7 +145,6 @@ class DynamicSupervisor:
                 reason = Returned()
         except Exception as exc:
             reason = Crashed(exc)
-            _log.error("%s crashed", child.name, exc_info=exc)
         except BaseExceptionGroup as group:
             # Cancelled from above and crashed on the way out: both are told.
             crash, rest = group.split(Exception)
@@ -137,23 +157,26 @@ class DynamicSupervisor:
 
     def _ended(self, child: Child, reason: Reason) -> None:
         del self._children[child.name]
+        exit = Exit(child.name, reason, trio.current_time() - child.started_at)
         match reason:
             case Returned():
                 self._returned += 1
             case Crashed():
                 self._crashed += 1
+                self._emit(ChildCrashed(self.name, exit))
             case _:
                 self._stopped += 1
         if self._empty is not None and not self._children:
             self._empty.set()
         try:
-            self._on_exit(Exit(child.name, reason, trio.current_time() - child.started_at))
+            self._on_exit(exit)
         except Exception:
             _log.exception("the exit callback of %s failed", self.name)
 
     async def shutdown(self, deadline: float = 0.0) -> None:
-        """Take no more children, wait up to ``deadline`` seconds for the living, then cancel the rest.
+        """Take no more children, ask the living to end, and cancel who is left at the ``deadline``.
 
+        Asked are those who listen (``stopping()``).  If no child ever did, all are cancelled at once.
         Returns when all are gone; ``run`` returns, too.
         """
         nursery = self._nursery
@@ -162,10 +185,12 @@ class DynamicSupervisor:
         self._nursery = None
         if self._children:
             self._empty = trio.Event()
-            with trio.move_on_after(deadline):
-                await self._empty.wait()
+            if self._request.heard:
+                self._request.event.set()
+                with trio.move_on_after(deadline):
+                    await self._empty.wait()
             for child in list(self._children.values()):
-                child._killed = True
+                child._killed = self._request.heard
                 child.cancel()
             while self._children:
                 await self._empty.wait()

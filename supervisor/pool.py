@@ -29,6 +29,7 @@ import trio
 from supervisor.budget import Backoff, RestartBudget
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler, channel_pair
 from supervisor.exits import Exit, Killed, NeverStarted, Reason, Stopped, process_reason
+from supervisor.telemetry import Sink, SlotQuarantined, WorkerDown, WorkerNotStarted, WorkerUp, log
 from supervisor.wire import Json, Params
 
 _log = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ class PoolSpec:
     max_seconds: float = 30.0
     backoff: Backoff = attrs.field(factory=Backoff)
     quarantine_seconds: float = 60.0
+    on_event: Sink = log
 
 
 @attrs.frozen
@@ -190,6 +192,7 @@ class WorkerPool:
 
     def __init__(self, spec: PoolSpec) -> None:
         self.spec = spec
+        self._emit = spec.on_event
         self._slots = [
             _Slot(index, RestartBudget(spec.max_restarts, spec.max_seconds)) for index in range(spec.size)
         ]
@@ -337,10 +340,7 @@ class WorkerPool:
                     delay = self.spec.quarantine_seconds
                     state = State.QUARANTINED
                     slot.budget.forget()
-                    _log.error(
-                        "%s %d keeps dying (%s): in quarantine for %g s",
-                        self.spec.name, slot.index, slot.last_exit.reason, delay,
-                    )  # fmt: skip
+                    self._emit(SlotQuarantined(self.spec.name, slot.index, slot.last_exit, delay))
                 slot.become(state)
                 with trio.move_on_after(delay):
                     await slot.wake.wait()
@@ -357,8 +357,9 @@ class WorkerPool:
             process = await self._spawn(slot.index, theirs)
         except OSError as exc:
             ours.close()
-            _log.error("%s could not be started: %s", name, exc)
-            return Exit(name, NeverStarted(exc), 0.0)
+            exit = Exit(name, NeverStarted(exc), 0.0)
+            self._emit(WorkerNotStarted(self.spec.name, slot.index, exit))
+            return exit
         finally:
             theirs.close()
         handlers: dict[str, Handler] = {}
@@ -384,10 +385,7 @@ class WorkerPool:
         elif slot.planned and process.returncode == 0:
             reason = Stopped()
         exit = Exit(name, reason, trio.current_time() - began)
-        if not slot.planned:
-            _log.warning(
-                "%s (pid %d) %s%s", name, worker.pid, reason, f": {worker.verdict}" if worker.verdict else ""
-            )
+        self._emit(WorkerDown(self.spec.name, slot.index, worker.pid, exit, slot.planned, worker.verdict))
         slot.last_exit = exit
         await self._hook(self.spec.on_down(worker, exit))
         worker._reaped.set()
@@ -429,6 +427,7 @@ class WorkerPool:
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, worker)
+            self._emit(WorkerUp(self.spec.name, worker.index, worker.incarnation, worker.pid))
             if not slot.planned:
                 slot.become(State.READY)
             await self._hook(self.spec.on_up(worker))
