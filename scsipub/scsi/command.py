@@ -16,7 +16,8 @@ from scsipub.scsi import sense
 from scsipub.scsi.plan import Plan
 
 if TYPE_CHECKING:
-    from scsipub.scsi.unit import Lane, LogicalUnit
+    from scsipub.scsi.lane import Lane
+    from scsipub.scsi.unit import LogicalUnit
 
 
 class Reserved(enum.Enum):

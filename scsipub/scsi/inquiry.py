@@ -1,7 +1,7 @@
 """INQUIRY: what the unit says about itself.
 
 Source: SPC-4 §6.6 (standard data), §7.8 (VPD pages 00 80 83 86 87 8F), SBC-3 §6.6 (B0 B1 B2).  Everything
-comes from ``UnitConfig`` and the limits in ``provisioning`` and ``copy``: a limit that a command enforces is
+comes from ``UnitConfig`` and the limits in ``scsi.limits``: a limit that a command enforces is
 read from the same place where the page tells it.
 
 Version 6 (SPC-4), not 7: several clients of the day stop reading at a version they do not know."""
@@ -21,6 +21,10 @@ _VERSION_DESCRIPTORS = (
     0x04C0,  # SBC-3
     0x0960,  # iSCSI
 )
+
+
+_BINARY, _ASCII, _UTF8 = 1, 2, 3
+_UNIT, _PORT, _DEVICE = 0, 1, 2
 
 
 def standard(config: UnitConfig, qualifier_and_type: int = 0x00) -> bytes:
@@ -55,16 +59,16 @@ def _name_string(text: str) -> bytes:
     return raw + bytes(4 - len(raw) % 4)
 
 
-_BINARY, _ASCII, _UTF8 = 1, 2, 3
-_UNIT, _PORT, _DEVICE = 0, 1, 2
+def designators(config: UnitConfig) -> tuple[tuple[int, int, bytes], ...]:
+    """Code set, type and value of the unit's own names that fit the 20 bytes of a copy target descriptor."""
+    return (_BINARY, 3, config.naa6), (_BINARY, 2, config.eui64)
 
 
 def device_identification(config: UnitConfig) -> bytes:
     port_name = f"{config.target_name},t,0x{config.portal_group:04x}"
     return b"".join(
         (
-            _designator(_BINARY, _UNIT, 3, config.naa6),
-            _designator(_BINARY, _UNIT, 2, config.eui64),
+            *(_designator(code_set, _UNIT, kind, value) for code_set, kind, value in designators(config)),
             _designator(_ASCII, _UNIT, 1, config.t10),
             _designator(_UTF8, _UNIT, 8, _name_string(config.scsi_name)),
             _designator(_BINARY, _PORT, 4, struct.pack(">2xH", config.relative_port)),

@@ -15,7 +15,7 @@ PORT_GROUP = 1  # one target port group: all portals are one port
 
 COPY_TARGETS = 8
 COPY_SEGMENTS = 16
-COPY_LIST_BYTES = 2048  # above (COPY_TARGETS + 1) * 32 + 28 and 32 + (COPY_SEGMENTS + 1) * 28
+COPY_LIST_BYTES = 720  # as many targets and segments as there may be, and little more
 COPY_SEGMENT_BYTES = 16 << 20
 COPIES_HELD = 16  # statuses of finished copies, per nexus
 

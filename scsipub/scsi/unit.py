@@ -18,11 +18,11 @@ import attrs
 
 from scsipub.errors import CheckCondition, CommandEnded
 from scsipub.scsi import attentions, sense
-from scsipub.scsi.attentions import Attention, Attentions
+from scsipub.scsi.attentions import Attention
 from scsipub.scsi.command import Command, During, Needs, Request, Reserved
 from scsipub.scsi.commands import ACTION_OPCODES, COMMANDS, Table
 from scsipub.scsi.identity import UnitConfig
-from scsipub.scsi.medium import Medium
+from scsipub.scsi.lane import Lane, Peer, no_peers, only_lun_0
 from scsipub.scsi.modes import ModeState
 from scsipub.scsi.plan import Plan
 
@@ -43,44 +43,6 @@ class Reset(enum.Enum):
 
 
 @attrs.frozen
-class Peer:
-    """A unit of the same session, for EXTENDED COPY.  The session's own map is the only place to look."""
-
-    unit: LogicalUnit
-    lane: Lane
-    medium: Medium
-
-
-def _no_peers() -> Sequence[Peer]:
-    return ()
-
-
-def _only_lun_0() -> Sequence[int]:
-    return (0,)
-
-
-@attrs.define(eq=False)
-class Lane:
-    """One I_T nexus's view of one unit.  ``may_read`` and ``may_write`` are always up to date."""
-
-    unit: LogicalUnit
-    nexus: str
-    luns: Callable[[], Sequence[int]] = _only_lun_0
-    peers: Callable[[], Iterable[Peer]] = _no_peers
-    # Plain READs and WRITEs may skip ``begin`` while these hold: nothing but the range is left to check.
-    may_read: bool = False
-    may_write: bool = False
-    prevents_removal: bool = False
-    attentions: Attentions = attrs.field(factory=Attentions, repr=False)
-    copies: dict[int, bytes] = attrs.field(factory=dict, repr=False)  # list identifier -> held copy status
-    attached: bool = True
-
-    def sense_for(self, check: CheckCondition) -> bytes:
-        """Sense data in the format that the control mode page asks for."""
-        return sense.pack(check, as_descriptors=self.unit.modes.d_sense)
-
-
-@attrs.frozen
 class UnitStatistics:
     lanes: int
     commands: int
@@ -94,7 +56,7 @@ class LogicalUnit:
     """``LogicalUnit(config, blocks=...)``; ``blocks`` changes only through ``capacity_changed``."""
 
     config: UnitConfig
-    blocks: int
+    blocks: int = attrs.field(validator=attrs.validators.ge(1))
     table: Table = attrs.field(default=COMMANDS, repr=False)
     modes: ModeState = attrs.field(factory=ModeState)
     loaded: bool = True
@@ -102,11 +64,12 @@ class LogicalUnit:
     reserved_by: Lane | None = None
     sanitizing: Progress | None = None
     sanitize_failed: bool = False
+    sanitize_may_exit: bool = False
     lanes: list[Lane] = attrs.field(factory=list, repr=False)
-    _commands: int = 0
-    _refused: int = 0
-    _conflicts: int = 0
-    _attentions: int = 0
+    _commands: int = attrs.field(default=0, init=False)
+    _refused: int = attrs.field(default=0, init=False)
+    _conflicts: int = attrs.field(default=0, init=False)
+    _attentions: int = attrs.field(default=0, init=False)
 
     # -- nexuses ---------------------------------------------------------------------------------------------
 
@@ -114,8 +77,8 @@ class LogicalUnit:
         self,
         nexus: str,
         *,
-        luns: Callable[[], Sequence[int]] = _only_lun_0,
-        peers: Callable[[], Iterable[Peer]] = _no_peers,
+        luns: Callable[[], Sequence[int]] = only_lun_0,
+        peers: Callable[[], Iterable[Peer]] = no_peers,
         attention: Attention | None = None,
     ) -> Lane:
         """A session begins to see this unit.
@@ -198,8 +161,6 @@ class LogicalUnit:
     def check_reserved(self, lane: Lane, command: Command, cdb: bytes) -> None:
         """RESERVATION CONFLICT, unless the command may pass a stranger's reservation."""
         if self.reserved_by is None or self.reserved_by is lane or command.reserved is Reserved.ALLOWED:
-            return
-        if command.excused is not None and command.excused(cdb):
             return
         raise CommandEnded(
             sense.RESERVATION_CONFLICT, f"{command.name}: reserved by {self.reserved_by.nexus}"

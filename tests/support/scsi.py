@@ -5,8 +5,9 @@ import attrs
 from scsipub.errors import CheckCondition, CommandEnded
 from scsipub.scsi import sense
 from scsipub.scsi.identity import UnitConfig
+from scsipub.scsi.lane import Lane
 from scsipub.scsi.plan import Plan
-from scsipub.scsi.unit import Lane, LogicalUnit
+from scsipub.scsi.unit import LogicalUnit
 from tests.support.medium import MemoryMedium
 
 UUID = bytes(range(16))
