@@ -1,0 +1,446 @@
+"""Login phase: which stage we are in and where the initiator may go next.
+
+Source: RFC 7143 §6.3 (stages), §11.12, §11.13 (the PDUs), §11.13.5 (status codes).  Sans-IO: the 15 seconds a
+login may take are counted by whoever owns the socket.
+
+Everything that changes the stage is in ``MOVES``; the diagram in the docs is generated from it.  Tolerant of
+where initiators begin (security or operational stage) and of what they repeat unchanged; strict about who
+they say they are: names, session type, ISID, TSIH and CID are those of the first request until the end."""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from scsipub.errors import FramingLost, LoginRefused, PduRejected
+from scsipub.iscsi.chap_exchange import ChapExchange
+from scsipub.iscsi.constants import DEFAULT_MAX_RECV_DATA_SEGMENT, IsidType, LoginStage, LoginStatus
+from scsipub.iscsi.keys import NAMES_OF_THE_NEXUS, SECURITY_KEYS
+from scsipub.iscsi.login_records import (
+    DISCOVERY,
+    NORMAL,
+    AskCatalogue,
+    AskSecrets,
+    AuthPolicy,
+    LoginFinished,
+    LoginRedirected,
+    Negotiated,
+    Outcome,
+    Redirect,
+    Respond,
+    SecretsVerdict,
+    TargetFound,
+    Verdict,
+)
+from scsipub.iscsi.names import initiator_name_untrusted, target_name_untrusted
+from scsipub.iscsi.negotiation import Negotiation
+from scsipub.iscsi.pdu import LoginRequest, LoginResponse
+from scsipub.iscsi.text import Pair, format_text, parse_text_untrusted, printable
+from scsipub.limits import Limits
+
+__all__ = [
+    "MOVES",
+    "AskCatalogue",
+    "AskSecrets",
+    "AuthPolicy",
+    "LoginFinished",
+    "LoginPhase",
+    "LoginRedirected",
+    "Negotiated",
+    "Outcome",
+    "Redirect",
+    "Respond",
+    "SecretsVerdict",
+    "TargetFound",
+    "Verdict",
+]
+
+# (stage the request says we are in, stage it asks for or None) -> stage we enter.
+# A pair that is not here is answered with 0x0200, initiator error.
+MOVES: dict[tuple[int, int | None], LoginStage] = {
+    (LoginStage.SECURITY, None): LoginStage.SECURITY,
+    (LoginStage.SECURITY, LoginStage.OPERATIONAL): LoginStage.OPERATIONAL,
+    (LoginStage.SECURITY, LoginStage.FULL_FEATURE): LoginStage.FULL_FEATURE,
+    (LoginStage.OPERATIONAL, None): LoginStage.OPERATIONAL,
+    (LoginStage.OPERATIONAL, LoginStage.FULL_FEATURE): LoginStage.FULL_FEATURE,
+}
+
+VERSION = 0  # the only one there is
+
+
+@attrs.define(kw_only=True)
+class LoginPhase:
+    """Living: one login on one connection.
+
+    Give each Login Request to ``receive`` and do what the outcomes say, in order; answer a question with
+    ``catalogue_says`` or ``secrets_say`` before the next request.  Any of them may raise ``LoginRefused``:
+    send ``refusal(error)`` and close; or ``FramingLost``: close.  After that the object is spent."""
+
+    limits: Limits
+    random: Callable[[int], bytes]
+    portal_group_tag: int = 1
+    tsih: int = 1  # for a new session; never 0
+    stat_sn: int = 0  # of the next response
+
+    stage: LoginStage | None = attrs.field(default=None, init=False)
+    identity: AskCatalogue | None = attrs.field(default=None, init=False)
+    principal: str | None = attrs.field(default=None, init=False)
+    _request: LoginRequest = attrs.field(factory=LoginRequest, init=False)
+    _first: LoginRequest | None = attrs.field(default=None, init=False)
+    _pdus: int = attrs.field(default=0, init=False)
+    _keys: int = attrs.field(default=0, init=False)
+    _text_bytes: int = attrs.field(default=0, init=False)
+    _text: bytearray = attrs.field(factory=bytearray, init=False)
+    _answered: int = attrs.field(default=0, init=False)
+    _pending: list[Pair] = attrs.field(factory=list, init=False)  # offers, or answers, behind a question
+    _question: type[AskCatalogue] | type[AskSecrets] | None = attrs.field(default=None, init=False)
+    _spent: bool = attrs.field(default=False, init=False)
+    _found: TargetFound | None = attrs.field(default=None, init=False)
+    _auth_method: tuple[str, str] | None = attrs.field(default=None, init=False)  # offered, chosen
+    _chap: ChapExchange | None = attrs.field(default=None, init=False)
+    _authenticated: bool = attrs.field(default=False, init=False)
+    _negotiation: Negotiation = attrs.field(init=False)
+    _declared: bool = attrs.field(default=False, init=False)
+    _tag_said: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._negotiation = Negotiation.begin(self.limits)
+
+    # -- what the owner calls ----------------------------------------------------------------------------
+
+    def receive(self, request: LoginRequest) -> list[Outcome]:
+        """The next Login Request."""
+        self._request = request
+        if self._question is not None:
+            return self._guarded(lambda: self._refuse("a request before the answer to the last one"))
+        return self._guarded(lambda: self._receive_untrusted(request))
+
+    def catalogue_says(self, verdict: Verdict) -> list[Outcome]:
+        """The answer to ``AskCatalogue``.  To refuse, do not call this but send ``refusal``."""
+        self._expect(AskCatalogue)
+        if isinstance(verdict, Redirect):
+            self._spent = True
+            response = self._response(
+                status=LoginStatus.TARGET_MOVED_TEMPORARILY,
+                data=format_text([("TargetAddress", verdict.address)]),
+            )
+            return [LoginRedirected(response=response, address=verdict.address)]
+        self._found = verdict
+        pairs, self._pending = self._pending, []
+        return self._guarded(lambda: self._found_untrusted(verdict, pairs))
+
+    def secrets_say(self, verdict: SecretsVerdict) -> list[Outcome]:
+        """The answer to ``AskSecrets``."""
+        self._expect(AskSecrets)
+        answers, self._pending = self._pending, []
+        return self._guarded(lambda: self._judged(verdict, answers))
+
+    def refusal(self, error: LoginRefused) -> LoginResponse:
+        """The last response: why there is no session.  Close after it."""
+        self._spent = True
+        return self._response(status=error.status)
+
+    # -- one request -------------------------------------------------------------------------------------
+
+    def _guarded(self, step: Callable[[], list[Outcome]]) -> list[Outcome]:
+        if self._spent:
+            raise FramingLost("a login request after the login had ended")
+        try:
+            return step()
+        except PduRejected as rejected:
+            # §7.13: a negotiation that fails during login ends the login.
+            self._spent = True
+            raise LoginRefused(LoginStatus.INITIATOR_ERROR, rejected.why) from None
+        except (LoginRefused, FramingLost):
+            self._spent = True
+            raise
+
+    def _expect(self, question: type[AskCatalogue] | type[AskSecrets]) -> None:
+        if self._question is not question:
+            raise RuntimeError(f"nobody asked: {question.__name__}")
+        self._question = None
+
+    def _refuse(self, why: str) -> list[Outcome]:
+        raise LoginRefused(LoginStatus.INITIATOR_ERROR, why)
+
+    def _receive_untrusted(self, request: LoginRequest) -> list[Outcome]:
+        self._count(request)
+        self._check_header(request)
+        if request.continued:
+            self._text += request.data
+            return self._respond([], moving=False)
+        data = bytes(self._text) + request.data
+        self._text.clear()
+        try:
+            pairs = parse_text_untrusted(data, self.limits)
+        except PduRejected as rejected:
+            # A user name may hold a NUL or half a character: that user does not exist.
+            challenged = self._chap is not None and self._chap.challenged
+            status = LoginStatus.AUTHENTICATION_FAILURE if challenged else LoginStatus.INITIATOR_ERROR
+            raise LoginRefused(status, rejected.why) from None
+        self._keys += len(pairs)
+        if self._keys > self.limits.login_keys:
+            self._refuse(f"more than {self.limits.login_keys} keys in one login")
+        if self.identity is None:
+            self.identity = self._identify_untrusted(request, pairs)
+            self._pending = pairs
+            self._question = AskCatalogue
+            return [self.identity]
+        return self._answer_untrusted(pairs)
+
+    def _count(self, request: LoginRequest) -> None:
+        """The bounds of a login: PDUs, bytes in one, bytes in all."""
+        self._pdus += 1
+        self._text_bytes += len(request.data)
+        if self._pdus > self.limits.login_pdus:
+            self._refuse(f"more than {self.limits.login_pdus} login requests")
+        if len(request.data) > self.limits.login_pdu_bytes:
+            self._refuse(f"a login request of {len(request.data)} bytes")
+        if self._text_bytes > self.limits.login_text_bytes:
+            self._refuse(f"more than {self.limits.login_text_bytes} bytes of login text")
+
+    def _check_header(self, request: LoginRequest) -> None:
+        if request.version_min > VERSION:
+            raise LoginRefused(LoginStatus.UNSUPPORTED_VERSION, f"version {request.version_min} at least")
+        if request.continued and request.transit:
+            self._refuse("a request that goes on and moves on at once")
+        if self.stage is not None and request.current_stage != self.stage:
+            self._refuse(f"stage {request.current_stage} while in {self.stage.name}")
+        if (request.current_stage, request.next_stage if request.transit else None) not in MOVES:
+            self._refuse(f"no way from stage {request.current_stage} to {request.next_stage}")
+        if request.isid[0] >> 6 not in set(IsidType):
+            self._refuse("an ISID of a reserved type")
+        if self._first is None:
+            self._first = request
+            self.stage = LoginStage(request.current_stage)
+        first = self._first
+        if (request.isid, request.tsih, request.cid) != (first.isid, first.tsih, first.cid):
+            self._refuse("another ISID, TSIH or CID than at first")
+
+    def _identify_untrusted(self, request: LoginRequest, pairs: Sequence[Pair]) -> AskCatalogue:
+        """Who the first request says is speaking, and to whom."""
+        said: dict[str, str] = {}
+        for key, value in pairs:
+            if key in NAMES_OF_THE_NEXUS and said.setdefault(key, value) != value:
+                self._refuse(f"two values for {key}")
+        if "InitiatorName" not in said:
+            raise LoginRefused(LoginStatus.MISSING_PARAMETER, "no InitiatorName")
+        session_type = said.get("SessionType", NORMAL)
+        if session_type not in (NORMAL, DISCOVERY):
+            raise LoginRefused(
+                LoginStatus.SESSION_TYPE_NOT_SUPPORTED, f"SessionType={printable(session_type, 40)}"
+            )
+        if session_type == NORMAL and "TargetName" not in said:
+            raise LoginRefused(LoginStatus.MISSING_PARAMETER, "no TargetName")
+        return AskCatalogue(
+            session_type=session_type,
+            initiator_name=initiator_name_untrusted(said["InitiatorName"]),
+            initiator_alias=dict(pairs).get("InitiatorAlias"),
+            target_name=target_name_untrusted(said["TargetName"]) if "TargetName" in said else None,
+            isid=request.isid,
+            tsih=request.tsih,
+            cid=request.cid,
+            answered=self._answered,
+        )
+
+    def _found_untrusted(self, found: TargetFound, pairs: Sequence[Pair]) -> list[Outcome]:
+        if self._request.tsih and found.tsih != self._request.tsih:
+            raise LoginRefused(LoginStatus.SESSION_DOES_NOT_EXIST, f"TSIH {self._request.tsih}")
+        self._negotiation.discovery = self._identity().session_type == DISCOVERY
+        return self._answer_untrusted(pairs)
+
+    # -- offers and answers ------------------------------------------------------------------------------
+
+    def _identity(self) -> AskCatalogue:
+        if self.identity is None:
+            raise RuntimeError("the initiator has not said who it is")
+        return self.identity
+
+    def _policy(self) -> AuthPolicy:
+        if self._found is None:
+            raise RuntimeError("the catalogue has not answered")
+        return self._found.auth
+
+    def _answer_untrusted(self, pairs: Sequence[Pair]) -> list[Outcome]:
+        security: dict[str, str] = {}
+        offers: list[Pair] = []
+        for key, value in pairs:
+            if key in SECURITY_KEYS:
+                if key in security:
+                    self._refuse(f"{key} twice in one request")
+                security[key] = value
+            elif key in NAMES_OF_THE_NEXUS:
+                self._check_unchanged_untrusted(key, value)
+            else:
+                offers.append((key, value))
+        policy = self._policy()
+        if policy.required and not self._authenticated and self.stage is LoginStage.OPERATIONAL:
+            raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, "no authentication before operation")
+        answers = self._negotiation.answer_untrusted(offers)
+        chap_answers, question = self._secure_untrusted(security)
+        answers += chap_answers
+        if question is not None:
+            self._pending = answers
+            self._question = AskSecrets
+            return [question]
+        return self._respond(answers)
+
+    def _check_unchanged_untrusted(self, key: str, value: str) -> None:
+        """Some initiators say their names in every request: they may, as long as they stay the same."""
+        identity = self._identity()
+        if key == "InitiatorName":
+            same = initiator_name_untrusted(value) == identity.initiator_name
+        elif key == "TargetName":
+            same = value.lower() == identity.target_name
+        else:
+            same = value == identity.session_type
+        if not same:
+            self._refuse(f"another {key} than at first")
+
+    def _secure_untrusted(self, keys: dict[str, str]) -> tuple[list[Pair], AskSecrets | None]:
+        answers: list[Pair] = []
+        offered = keys.pop("AuthMethod", None)
+        if offered is not None and self._auth_method is not None and self._auth_method[0] != offered:
+            self._refuse("AuthMethod negotiated twice")
+        if offered is not None and self._auth_method is None:
+            chosen = self._choose_method(offered.split(","))
+            self._auth_method = (offered, chosen)
+            if chosen == "CHAP":
+                self._chap = ChapExchange(self._policy(), self.random)
+            answers.append(("AuthMethod", chosen))
+        if not keys:
+            return answers, None
+        if self._chap is None or self.stage is not LoginStage.SECURITY:
+            self._refuse("CHAP keys where there is no CHAP")
+            return [], None
+        chap_answers, question = self._chap.receive_untrusted(keys)
+        return answers + chap_answers, question
+
+    def _choose_method(self, offered: Sequence[str]) -> str:
+        """The first of the initiator's list that the target's policy allows.  §12"""
+        policy = self._policy()
+        for method in offered:
+            if method == "CHAP" and policy.algorithms and self.stage is LoginStage.SECURITY:
+                return method
+            if method == "None" and not policy.required:
+                return method
+        shown = printable(",".join(offered), 40)
+        raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, f"nothing to use in AuthMethod={shown}")
+
+    def _judged(self, verdict: SecretsVerdict, answers: list[Pair]) -> list[Outcome]:
+        if self._chap is None:
+            raise RuntimeError("no CHAP to judge")
+        answers += self._chap.answer_to(verdict)
+        self._authenticated = True
+        self.principal = verdict.principal
+        return self._respond(answers)
+
+    # -- responses ---------------------------------------------------------------------------------------
+
+    def _respond(self, answers: Sequence[Pair], *, moving: bool = True) -> list[Outcome]:
+        request = self._request
+        said = list(answers)
+        next_stage: LoginStage | None = None
+        if moving:
+            if not self._tag_said and self._identity().session_type == NORMAL and not request.tsih:
+                said.insert(0, ("TargetPortalGroupTag", str(self._tag())))
+            self._tag_said = True
+            if self.stage is LoginStage.OPERATIONAL and not self._declared:
+                self._declared = True
+                said.append(("MaxRecvDataSegmentLength", str(self.limits.max_recv_data_segment)))
+            if request.transit and self._may_leave():
+                next_stage = MOVES[request.current_stage, request.next_stage]
+        last = next_stage is LoginStage.FULL_FEATURE
+        response = self._response(
+            transit=next_stage is not None,
+            next_stage=0 if next_stage is None else next_stage,
+            tsih=self._session_handle() if last else request.tsih,
+            data=format_text(said),
+        )
+        if next_stage is not None:
+            self.stage = next_stage
+        if not last:
+            self._answered += 1
+            return [Respond(response)]
+        self._spent = True
+        return [LoginFinished(response=response, parameters=self._parameters(), principal=self.principal)]
+
+    def _may_leave(self) -> bool:
+        """Whether the current stage has done its work."""
+        if self.stage is not LoginStage.SECURITY or self._authenticated:
+            return True
+        if self._chap is not None:
+            return False  # chosen, so it must come to its end
+        if self._policy().required:
+            raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, "moving on without authentication")
+        return True
+
+    def _tag(self) -> int:
+        tag = None if self._found is None else self._found.portal_group_tag
+        return self.portal_group_tag if tag is None else tag
+
+    def _session_handle(self) -> int:
+        handle = None if self._found is None else self._found.tsih
+        return self._request.tsih or handle or self.tsih
+
+    def _response(
+        self,
+        *,
+        transit: bool = False,
+        next_stage: int = 0,
+        tsih: int | None = None,
+        status: int = LoginStatus.SUCCESS,
+        data: bytes = b"",
+    ) -> LoginResponse:
+        request = self._request
+        response = LoginResponse(
+            transit=transit,
+            current_stage=request.current_stage,
+            next_stage=next_stage,
+            version_max=VERSION,
+            version_active=VERSION,
+            isid=request.isid,
+            tsih=request.tsih if tsih is None else tsih,
+            initiator_task_tag=request.initiator_task_tag,
+            stat_sn=self.stat_sn,
+            exp_cmd_sn=request.cmd_sn,  # a login request is immediate: it uses up no number
+            max_cmd_sn=(request.cmd_sn + self.limits.command_window - 1) & 0xFFFFFFFF,
+            status=status,
+            data=data,
+        )
+        self.stat_sn = (self.stat_sn + 1) & 0xFFFFFFFF
+        return response
+
+    def _parameters(self) -> Negotiated:
+        identity, values = self._identity(), self._negotiation.values
+        max_burst = int(values["MaxBurstLength"])
+        return Negotiated(
+            session_type=identity.session_type,
+            initiator_name=identity.initiator_name,
+            initiator_alias=identity.initiator_alias,
+            target_name=identity.target_name,
+            isid=identity.isid,
+            tsih=self._session_handle(),
+            cid=identity.cid,
+            cmd_sn=self._request.cmd_sn,
+            stat_sn=self.stat_sn,
+            portal_group_tag=self._tag(),
+            principal=self.principal,
+            header_digest=values["HeaderDigest"] == "CRC32C",
+            data_digest=values["DataDigest"] == "CRC32C",
+            # Before we declare ours, the initiator goes by the default.
+            max_recv_data_segment=(
+                self.limits.max_recv_data_segment if self._declared else DEFAULT_MAX_RECV_DATA_SEGMENT
+            ),
+            max_xmit_data_segment=int(values["MaxRecvDataSegmentLength"]),
+            first_burst=min(int(values["FirstBurstLength"]), max_burst),
+            max_burst=max_burst,
+            initial_r2t=bool(values["InitialR2T"]),
+            immediate_data=bool(values["ImmediateData"]),
+            max_connections=int(values["MaxConnections"]),
+            max_outstanding_r2t=int(values["MaxOutstandingR2T"]),
+            data_pdu_in_order=bool(values["DataPDUInOrder"]),
+            data_sequence_in_order=bool(values["DataSequenceInOrder"]),
+            error_recovery_level=int(values["ErrorRecoveryLevel"]),
+            time2wait=int(values["DefaultTime2Wait"]),
+            time2retain=int(values["DefaultTime2Retain"]),
+        )
