@@ -18,12 +18,10 @@ pings get through to a process that has too much to do.  Outgoing, ``max_outbox`
 senders wait and ``try_cast`` says no.
 """
 
-import array
 import contextlib
 import inspect
 import itertools
 import logging
-import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,20 +31,28 @@ import outcome
 import trio
 
 from supervisor import wire
+from supervisor.descriptors import ANCILLARY, close_all, received
+from supervisor.outbox import GONE, ChannelClosed, Outbox
 from supervisor.wire import Json, Params, WireError
+
+__all__ = [
+    "CallError",
+    "CallTimedOut",
+    "Channel",
+    "ChannelClosed",
+    "ChannelStatistics",
+    "Handler",
+    "Reply",
+    "channel_pair",
+    "close_all",
+]
 
 _log = logging.getLogger(__name__)
 
 _READ_SIZE = 65536
-_ANCILLARY = socket.CMSG_SPACE(wire.MAX_FDS * array.array("i").itemsize)
-_GONE = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)
 
 # Long enough for anything that a healthy process answers, short enough that nobody waits for ever.
 CALL_SECONDS = 30.0
-
-
-class ChannelClosed(Exception):
-    """The other side is gone, or we hung up."""
 
 
 class CallError(Exception):
@@ -96,12 +102,6 @@ class ChannelStatistics:
     outbox_bytes: int
 
 
-@attrs.define(eq=False)
-class _Unsent:
-    data: memoryview
-    fds: list[int]  # our own copies: the sender may have closed its own
-
-
 class Channel:
     """One end of the line.  ``run`` must be running for anything to be received."""
 
@@ -120,13 +120,9 @@ class Channel:
         self._handlers: Mapping[str, Handler] = handlers if handlers is not None else {}
         self._max_running = max_running
         self._max_waiting = max_waiting
-        self._max_outbox = max_outbox
         self._numbers = itertools.count(1)
         self._pending: dict[int, trio.lowlevel.Task] = {}
-        self._outbox: deque[_Unsent] = deque()
-        self._outbox_bytes = 0
-        self._outbox_filled = trio.lowlevel.ParkingLot()
-        self._outbox_drained = trio.lowlevel.ParkingLot()
+        self._outbox = Outbox(self._socket, max_outbox, self._hang_up)
         self._fds: deque[list[int]] = deque()
         self._running = 0
         self._waiting: deque[tuple[int | None, str, Awaitable[Json], list[int]]] = deque()
@@ -145,7 +141,7 @@ class Channel:
             pending=len(self._pending),
             running=self._running,
             waiting=len(self._waiting),
-            outbox_bytes=self._outbox_bytes,
+            outbox_bytes=self._outbox.bytes,
         )
 
     # ---- saying things
@@ -179,8 +175,8 @@ class Channel:
         raise CallTimedOut("timeout", f"{method} was not answered within {timeout} s")
 
     async def _ask(self, number: int, frame: bytes, fds: Sequence[int]) -> tuple[Json, list[int]]:
-        await self._room(len(frame))
-        self._send(frame, fds)
+        await self._outbox.room(len(frame))
+        self._outbox.send(frame, fds)
         self._calls += 1
         self._pending[number] = trio.lowlevel.current_task()
 
@@ -194,84 +190,21 @@ class Channel:
     async def cast(self, method: str, params: Params | None = None, fds: Sequence[int] = ()) -> None:
         """Say it and go on; waits only while the outbox is full.  Raises ChannelClosed."""
         frame = wire.pack(wire.Cast(method, params or {}, len(fds)))
-        await self._room(len(frame))
-        self._send(frame, fds)
+        await self._outbox.room(len(frame))
+        self._outbox.send(frame, fds)
         self._casts += 1
         await trio.lowlevel.checkpoint()
 
     def try_cast(self, method: str, params: Params | None = None, fds: Sequence[int] = ()) -> bool:
         """Say it now, or do not: False when the outbox is full or the channel is closed.  Never waits."""
         frame = wire.pack(wire.Cast(method, params or {}, len(fds)))
-        if self.closed_because is None and self._fits(len(frame)):
+        if self.closed_because is None and self._outbox.fits(len(frame)):
             with contextlib.suppress(ChannelClosed):
-                self._send(frame, fds)
+                self._outbox.send(frame, fds)
                 self._casts += 1
                 return True
         self._not_sent += 1
         return False
-
-    def _fits(self, size: int) -> bool:
-        # One frame always fits into an empty outbox, however large it is.
-        return not self._outbox or self._outbox_bytes + size <= self._max_outbox
-
-    async def _room(self, size: int) -> None:
-        while self.closed_because is None and not self._fits(size):
-            await self._outbox_drained.park()
-
-    def _send(self, frame: bytes, fds: Sequence[int]) -> None:
-        if self.closed_because is not None:
-            raise ChannelClosed(self.closed_because)
-        sent = 0 if self._outbox else self._send_now(frame, fds)
-        if sent < len(frame):
-            # Descriptors go with the first byte: once one byte is out, so are they.
-            copies = [os.dup(fd) for fd in fds] if sent == 0 else []
-            self._outbox.append(_Unsent(memoryview(frame)[sent:], copies))
-            self._outbox_bytes += len(frame) - sent
-            self._outbox_filled.unpark_all()
-
-    def _send_now(self, data: bytes | memoryview, fds: Sequence[int]) -> int:
-        """How many bytes the socket took.  An OSError is about the descriptors, not about the channel."""
-        try:
-            if fds:
-                return self._socket.sendmsg(
-                    [data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
-                )
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
-        except _GONE as exc:
-            self._hang_up("the other side is gone")
-            raise ChannelClosed(self.closed_because) from exc
-
-    async def _empty_the_outbox(self) -> None:
-        while True:
-            while not self._outbox:
-                await self._outbox_filled.park()
-            try:
-                await trio.lowlevel.wait_writable(self._socket)
-            except trio.ClosedResourceError:
-                return
-            while self._outbox:
-                first = self._outbox[0]
-                try:
-                    sent = self._send_now(first.data, first.fds)
-                except OSError as exc:
-                    # The frame cannot go without its descriptors (the kernel bounds those in flight), and its
-                    # sender has gone on long ago.  Nothing honest is left but to end the conversation.
-                    self._hang_up(f"descriptors could not be sent: {exc}")
-                    return
-                except ChannelClosed:
-                    return
-                if sent == 0:
-                    break
-                close_all(first.fds)
-                first.fds = []
-                self._outbox_bytes -= sent
-                first.data = first.data[sent:]
-                if not first.data:
-                    self._outbox.popleft()
-            if self._outbox_bytes <= self._max_outbox // 2:
-                self._outbox_drained.unpark_all()
 
     # ---- hearing things
 
@@ -280,7 +213,7 @@ class Channel:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                nursery.start_soon(self._empty_the_outbox)
+                nursery.start_soon(self._outbox.run)
                 task_status.started()
                 await self._read()
                 nursery.cancel_scope.cancel()
@@ -295,19 +228,19 @@ class Channel:
                 await trio.lowlevel.wait_readable(self._socket)
                 try:
                     data, ancillary, flags, _ = self._socket.recvmsg(
-                        _READ_SIZE, _ANCILLARY, socket.MSG_CMSG_CLOEXEC
+                        _READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC
                     )
                 except BlockingIOError:
                     continue
                 if ancillary or flags & socket.MSG_CTRUNC:
                     # The kernel never merges the descriptors of two messages into one read.
-                    self._fds.append(_descriptors(ancillary))
+                    self._fds.append(received(ancillary))
                 if not data:
                     self._hang_up("the other side hung up")
                     return
                 for message in splitter.feed_untrusted(data):
                     self._receive(message)
-        except _GONE as exc:
+        except GONE as exc:
             self._hang_up(f"the other side is gone: {exc}")
         except WireError as exc:
             _log.warning("channel ended: %s", exc)
@@ -429,13 +362,13 @@ class Channel:
         """Answers do not wait for room: there are never more than the calls that were let in."""
         if number is not None:
             try:
-                self._send(frame, fds)
+                self._outbox.send(frame, fds)
             except ChannelClosed:
                 pass
             except OSError as exc:
                 _log.warning("descriptors of an answer could not be sent: %s", exc)
                 with contextlib.suppress(ChannelClosed):
-                    self._send(wire.pack(wire.Failure(number, "fds_lost", str(exc))), ())
+                    self._outbox.send(wire.pack(wire.Failure(number, "fds_lost", str(exc))), ())
 
     # ---- the end
 
@@ -447,15 +380,11 @@ class Channel:
         if self.closed_because is not None:
             return
         self.closed_because = why
+        self._outbox.close(why)
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
         for number in list(self._pending):
             self._settle(number, outcome.Error(ChannelClosed(why)))
-        for unsent in self._outbox:
-            close_all(unsent.fds)
-        self._outbox.clear()
-        self._outbox_bytes = 0
-        self._outbox_drained.unpark_all()
         for _, _, result, fds in self._waiting:
             _drop(result)
             close_all(fds)
@@ -470,21 +399,6 @@ def _drop(result: Awaitable[Json]) -> None:
     close = getattr(result, "close", None)
     if close is not None:
         close()
-
-
-def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    return fds.tolist()
-
-
-def close_all(fds: Sequence[int]) -> None:
-    """Close descriptors that nobody wants."""
-    for fd in fds:
-        with contextlib.suppress(OSError):
-            os.close(fd)
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:

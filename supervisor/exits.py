@@ -4,8 +4,6 @@ Source: the exit reasons of OTP (``normal``, ``shutdown``, an error, ``killed``)
 Pure: values only.  Who restarts whom because of them is said in ``plan``.
 """
 
-import signal
-
 import attrs
 
 
@@ -60,12 +58,11 @@ class ProcessSignalled:
 
     signal: int
     stderr: tuple[str, ...] = ()
+    # "SIGKILL"; numbers differ between systems, so whoever saw the process end says it.
+    signal_name: str = ""
 
     def __str__(self) -> str:
-        try:
-            return f"signal {signal.Signals(self.signal).name}"
-        except ValueError:
-            return f"signal {self.signal}"
+        return f"signal {self.signal_name or self.signal}"
 
 
 @attrs.frozen
@@ -102,10 +99,3 @@ class Exit:
 
     def __str__(self) -> str:
         return f"{self.name} {self.reason} after {self.seconds:.1f} s"
-
-
-def process_reason(returncode: int, stderr: tuple[str, ...] = ()) -> ProcessExited | ProcessSignalled:
-    """What Popen's ``returncode`` says: below zero it is a signal."""
-    if returncode < 0:
-        return ProcessSignalled(-returncode, stderr)
-    return ProcessExited(returncode, stderr)

@@ -13,41 +13,22 @@ after the old one has been reaped.  What a dead worker owned is therefore free w
         +-- QUARANTINED            it does not; try again much later
 """
 
-import contextlib
-import enum
 import logging
-import os
-import socket
-import subprocess
-import sys
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable
 
 import attrs
 import trio
 
-from supervisor.budget import Backoff, RestartBudget
+from supervisor.budget import RestartBudget
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler, channel_pair
-from supervisor.exits import Exit, Killed, NeverStarted, Reason, Stopped, process_reason
-from supervisor.telemetry import Sink, SlotQuarantined, WorkerDown, WorkerNotStarted, WorkerUp, log
-from supervisor.wire import Json, Params
+from supervisor.exits import Exit, Killed, NeverStarted, Reason, Stopped
+from supervisor.pool_spec import PoolSpec, PoolStatistics, SlotStatistics
+from supervisor.process import State, Worker, process_reason, spawn
+from supervisor.telemetry import SlotQuarantined, WorkerDown, WorkerNotStarted, WorkerUp
+
+__all__ = ["PoolSpec", "PoolStatistics", "SlotStatistics", "StartFailed", "State", "Worker", "WorkerPool"]
 
 _log = logging.getLogger(__name__)
-
-STDERR_LINES = 20
-_LONGEST_LINE = 8192  # a traceback's line is shorter; what is longer is cut in pieces
-
-
-class State(enum.Enum):
-    """Where a slot is in its life."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    DOWN = "down"
-    BACKING_OFF = "backing off"
-    QUARANTINED = "quarantined"
-    STOPPED = "stopped"
 
 
 class StartFailed(Exception):
@@ -56,108 +37,6 @@ class StartFailed(Exception):
     def __init__(self, exit: Exit) -> None:
         super().__init__(str(exit))
         self.exit = exit
-
-
-@attrs.define(eq=False)
-class Worker:
-    """One living process.  ``info`` is what it said when it became ready."""
-
-    index: int
-    incarnation: int
-    _process: trio.Process
-    channel: Channel
-    info: Params = attrs.field(factory=dict)
-    state: State = State.STARTING
-    started_at: float = attrs.field(factory=trio.current_time)
-    # Why we killed it, if it was us.
-    verdict: str | None = None
-    _ready: trio.Event = attrs.field(factory=trio.Event)
-    _reaped: trio.Event = attrs.field(factory=trio.Event)
-    _killed_late: bool = False
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def kill(self, why: str) -> None:
-        """SIGKILL, which works on a stopped process too.  The pool reaps and replaces it."""
-        self.verdict = self.verdict or why
-        self._process.kill()
-
-    async def wait_reaped(self) -> None:
-        """Until the process is gone and ``on_down`` was called."""
-        await self._reaped.wait()
-
-    def _say_ready(self, params: Params, fds: list[int]) -> Json:
-        self.info = params
-        self._ready.set()
-        return None
-
-
-async def _nothing_up(worker: Worker) -> None: ...
-
-
-async def _nothing_down(worker: Worker, exit: Exit) -> None: ...
-
-
-def _no_handlers(worker: Worker) -> Mapping[str, Handler]:
-    return {}
-
-
-def _to_our_stderr(index: int, line: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody reads our stderr any more: not the worker's fault
-        sys.stderr.write(line.decode("utf-8", "replace") + "\n")
-        sys.stderr.flush()
-
-
-@attrs.frozen
-class PoolSpec:
-    """What a pool is told.
-
-    ``argv(index, fd)`` is the command line; ``fd`` is the descriptor on which the child finds its channel.
-    ``handlers(worker)`` are what the child may call.  ``on_up`` is called when a worker is ready, ``on_down``
-    once for each process that ran, after it has been reaped; what they raise is logged and counted.
-    """
-
-    argv: Callable[[int, int], Sequence[str]]
-    size: int = 1
-    name: str = "worker"
-    handlers: Callable[[Worker], Mapping[str, Handler]] = _no_handlers
-    on_up: Callable[[Worker], Awaitable[None]] = _nothing_up
-    on_down: Callable[[Worker, Exit], Awaitable[None]] = _nothing_down
-    on_stderr: Callable[[int, bytes], None] = _to_our_stderr
-    environment: Mapping[str, str] | None = None
-    ready_seconds: float = 15.0
-    heartbeat_seconds: float = 2.0
-    # A ping is sent after one heartbeat of silence, so two are the least to wait for.
-    misses: int = attrs.field(default=4, validator=attrs.validators.ge(2))
-    drain_seconds: float = 10.0
-    # SIGTERM goes out this long before the deadline, for the child that does not listen to its channel.
-    term_seconds: float = 1.0
-    max_restarts: int = 5
-    max_seconds: float = 30.0
-    backoff: Backoff = attrs.field(factory=Backoff)
-    quarantine_seconds: float = 60.0
-    on_event: Sink = log
-
-
-@attrs.frozen
-class SlotStatistics:
-    """How a slot is.  ``restarts`` counts the processes that were replaced, whatever the reason."""
-
-    index: int
-    state: State
-    incarnation: int
-    pid: int | None
-    restarts: int
-    last_exit: Exit | None
-
-
-@attrs.frozen
-class PoolStatistics:
-    slots: tuple[SlotStatistics, ...]
-    hung: int
-    hook_failures: int
 
 
 @attrs.define(eq=False)
@@ -354,7 +233,7 @@ class WorkerPool:
         began = trio.current_time()
         ours, theirs = channel_pair()
         try:
-            process = await self._spawn(slot.index, theirs)
+            process = await spawn(self.spec.argv(slot.index, theirs.fileno()), theirs, self.spec.environment)
         except OSError as exc:
             ours.close()
             exit = Exit(name, NeverStarted(exc), 0.0)
@@ -365,12 +244,11 @@ class WorkerPool:
         handlers: dict[str, Handler] = {}
         worker = Worker(slot.index, slot.incarnation, process, Channel(ours, handlers))
         slot.worker = worker
-        lines: deque[str] = deque(maxlen=STDERR_LINES)
         try:
             handlers.update(self.spec.handlers(worker), ready=worker._say_ready)
             if self._draining:
                 worker.kill("the pool is ending")
-            await self._live(slot, worker, lines)
+            await self._live(slot, worker)
         finally:
             if process.returncode is None:  # cancelled: nobody may stay behind
                 process.kill()
@@ -379,7 +257,7 @@ class WorkerPool:
             worker.channel.close()
             slot.become(State.DOWN)
             slot.worker = None
-        reason: Reason = process_reason(process.returncode or 0, tuple(lines))
+        reason: Reason = process_reason(process.returncode or 0, tuple(worker.stderr))
         if worker._killed_late:
             reason = Killed()
         elif slot.planned and process.returncode == 0:
@@ -391,20 +269,9 @@ class WorkerPool:
         worker._reaped.set()
         return exit
 
-    async def _spawn(self, index: int, theirs: socket.socket) -> trio.Process:
-        # A session of its own: Ctrl-C in the terminal is for the parent, who then drains its children.
-        return await trio.lowlevel.open_process(
-            list(self.spec.argv(index, theirs.fileno())),
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-            env=None if self.spec.environment is None else {**os.environ, **self.spec.environment},
-        )
-
-    async def _live(self, slot: _Slot, worker: Worker, lines: deque[str]) -> None:
+    async def _live(self, slot: _Slot, worker: Worker) -> None:
         async with trio.open_nursery() as readers:
-            readers.start_soon(self._read_stderr, worker, lines)
+            readers.start_soon(worker.read_stderr, self.spec.on_stderr)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._serve_channel, worker)
                 nursery.start_soon(self._make_ready_and_watch, slot, worker)
@@ -453,27 +320,6 @@ class WorkerPool:
                 return
             # Answered; or we ourselves slept through the deadline, and cannot blame the child.
             heard = now
-
-    async def _read_stderr(self, worker: Worker, lines: deque[str]) -> None:
-        stream = worker._process.stderr
-        if stream is None:
-            return
-        rest = b""
-
-        def emit(line: bytes) -> None:
-            lines.append(line.decode("utf-8", "replace"))
-            self.spec.on_stderr(worker.index, line)
-
-        async with stream:
-            async for data in stream:
-                *whole, rest = (rest + data).split(b"\n")
-                for line in whole:
-                    emit(line)
-                while len(rest) > _LONGEST_LINE:
-                    emit(rest[:_LONGEST_LINE])
-                    rest = rest[_LONGEST_LINE:]
-        if rest:
-            emit(rest)
 
     async def _hook(self, hook: Awaitable[None]) -> None:
         try:
