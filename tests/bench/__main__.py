@@ -61,7 +61,7 @@ def measure_all(
 @click.option("--ours-only", is_flag=True, help="Measure this daemon alone.")
 @click.option("--mebibytes", default=256, help="Size of the image; it stays in the page cache.")
 @click.option(
-    "--directory", type=click.Path(path_type=Path), help="Where images and state go, on a real disk."
+    "--directory", type=click.Path(path_type=Path), help="Where images and state go: a real disk."
 )
 @click.option("--serve", "serve_args", multiple=True, help="An argument for scsipub serve; may be repeated.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every run to this file.")

@@ -1,6 +1,6 @@
 """The two servers that are compared: this daemon, and tgt as Debian starts it.  Same bytes under both.
 
-tgt writes to its file, so it gets a copy of its own; the daemon imports the same image and keeps it read-only.
+tgt writes to its file, so it gets a copy of its own; the daemon imports the same image, read-only.
 Both stay up while the other is measured; idle, neither uses the processor."""
 
 import contextlib

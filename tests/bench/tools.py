@@ -72,11 +72,13 @@ _rates: dict[tuple[str, str], float] = {}
 
 def qemu_img(url: str, row: Row, seconds: float) -> Outcome:
     """It makes a number of requests; a probe finds out how many fill the time."""
+    probed = 0
     if (url, row.key) not in _rates:
-        _rates[url, row.key] = _qemu_img(url, row, PROBE if row.depth > 1 else PROBE // 4, 10)
+        probed = PROBE if row.depth > 1 else PROBE // 4
+        _rates[url, row.key] = _qemu_img(url, row, probed, 10)
     count = max(PROBE, int(_rates[url, row.key] * seconds))
     rate = _qemu_img(url, row, count, seconds)
-    return Outcome(rate, count)
+    return Outcome(rate, count + probed)
 
 
 def _qemu_img(url: str, row: Row, count: int, seconds: float) -> float:
