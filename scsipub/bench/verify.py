@@ -11,6 +11,7 @@ Blocks not written yet are not looked at, unless ``--zeros`` says that they must
 
 import json
 import random
+import signal
 import struct
 import time
 from typing import Any
@@ -67,6 +68,7 @@ class Verifier:
     longest_pause: float = 0.0  # between two commands' ends; not counted across a reconnect
     longest_latency: float = 0.0
     unit_block_size: int = 512
+    stopping: bool = False  # set by a signal: finish what is in flight and report
     _session: Session | None = None
     _tasks: dict[int, Task] = attrs.Factory(dict)
     _generation: int = 0
@@ -141,9 +143,9 @@ class Verifier:
 
     def _work(self, deadline: float) -> None:
         chance = random.Random(self.seed)
-        while time.monotonic() < deadline or self._tasks:
+        while (more := time.monotonic() < deadline and not self.stopping) or self._tasks:
             busy = {task.block for task in self._tasks.values()}
-            while len(self._tasks) < self.depth and time.monotonic() < deadline:
+            while more and len(self._tasks) < self.depth:
                 block = chance.randrange(self.blocks)
                 if block not in busy:
                     busy.add(block)
@@ -263,9 +265,14 @@ class Verifier:
 @click.option("--reconnect", default=0.0, help="Seconds to try again after a lost connection.")
 @click.option("--initiator", default="iqn.2025-01.pub.scsipub:verify")
 def main(url: str, seconds: float, reconnect: float, initiator: str, **how: Any) -> None:
-    """Verifies the unit at URL; prints JSON; ends with 1 when something was wrong."""
+    """Verifies the unit at URL; prints JSON; ends with 1 when something was wrong.  SIGINT ends it early."""
     verifier = Verifier(Url.parse(url), initiator, **how)
     error = ""
+
+    def stop(*_: object) -> None:
+        verifier.stopping = True
+
+    signal.signal(signal.SIGINT, stop)
     try:
         verifier.run(seconds, reconnect)
     except (Mismatch, TargetError, OSError) as wrong:

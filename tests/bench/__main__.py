@@ -60,9 +60,7 @@ def measure_all(
 @click.option("--peer-only", is_flag=True, help="Measure tgt alone.")
 @click.option("--ours-only", is_flag=True, help="Measure this daemon alone.")
 @click.option("--mebibytes", default=256, help="Size of the image; it stays in the page cache.")
-@click.option(
-    "--directory", type=click.Path(path_type=Path), help="Where images and state go: a real disk."
-)
+@click.option("--directory", type=click.Path(path_type=Path), help="Where images and state go: a real disk.")
 @click.option("--serve", "serve_args", multiple=True, help="An argument for scsipub serve; may be repeated.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every run to this file.")
 @click.option("--write", is_flag=True, help="Write docs/speed.md's table and docs/img/speed.png.")

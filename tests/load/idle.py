@@ -1,0 +1,177 @@
+"""Ten thousand idle sessions on two workers: what each costs, and whether anybody has to wait.
+
+    python -m tests.load.idle [--sessions 10000]
+
+Each session is logged in to the blank target and has taken its unit attentions, as a mounted disk has.
+Shown: memory of control and workers before and after, every NOP-Out answered within a second (all at once,
+and at open-iscsi's pace of one in five seconds), and how long a newcomer's login takes meanwhile."""
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from scsipub.bench.wire import Session, Url
+from tests.load.common import Findings, memory, place
+from tests.support.daemon import REPOSITORY, daemon
+
+BYTES_EACH = 16 * 1024
+ANSWER_SECONDS = 1.0
+LOGIN_SECONDS = 0.1
+PACE_SECONDS = 5.0  # open-iscsi's noop_out_interval
+
+
+class Sleepers:
+    """One client process full of idle sessions."""
+
+    def __init__(self, url: str, count: int, number: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.load.sleepers", url, str(count), str(number)],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> None:
+        if self.process.stdin:
+            self.process.stdin.write(line + "\n")
+            self.process.stdin.flush()
+
+    def said(self) -> dict[str, Any]:
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line:
+            raise click.ClickException(f"a client process ended with {self.process.wait()}")
+        return dict(json.loads(line))
+
+
+@contextlib.contextmanager
+def crowd(url: str, sessions: int, processes: int) -> Iterator[list[Sleepers]]:
+    """Idle sessions in several processes; all closed at the end."""
+    shares = [sessions // processes + (number < sessions % processes) for number in range(processes)]
+    people = [Sleepers(url, share, number) for number, share in enumerate(shares)]
+    try:
+        yield people
+    finally:
+        for sleepers in people:
+            sleepers.process.kill()
+            sleepers.process.wait()
+
+
+def login_seconds(url: str, number: int) -> float:
+    """From connect to the end of login, as a newcomer sees it."""
+    started = time.perf_counter()
+    session = Session.open(
+        Url.parse(url), f"iqn.1993-08.org.debian:01:new-{number}", isid=number, settle=False
+    )
+    took = time.perf_counter() - started
+    session.close()
+    return took
+
+
+def ping(people: list[Sleepers], seconds: float) -> None:
+    for sleepers in people:
+        sleepers.tell(f"ping {seconds}")
+
+
+def answers(people: list[Sleepers]) -> dict[str, float]:
+    said = [sleepers.said() for sleepers in people]
+    return {
+        "answered": sum(one["answered"] for one in said),
+        "slowest": max(one["slowest"] for one in said),
+        "lost": sum(one["lost"] for one in said),
+    }
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--sessions", default=10_000)
+@click.option("--workers", default=2)
+@click.option("--processes", default=4, help="Client processes.")
+@click.option("--url", help="Measure this unit of a running target; memory is then not looked at.")
+@click.option("--pid", "pids", multiple=True, type=int, help="With --url: processes whose memory counts.")
+@click.option("--state-dir", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+def main(
+    sessions: int,
+    workers: int,
+    processes: int,
+    url: str | None,
+    pids: tuple[int, ...],
+    state_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Ten thousand idle sessions."""
+    found = Findings()
+    with contextlib.ExitStack() as stack:
+        measured = list(pids)
+        if url is None:
+            directory = stack.enter_context(place(state_dir))
+            running = stack.enter_context(daemon(directory, "--workers", str(workers)))
+            url, measured = f"iscsi://{running.iscsi}/{running.target('blank')}/0", running.all_pids
+        for number in range(50):  # what is paid once is paid now
+            login_seconds(url, 90_000 + number)
+        alone = sorted(login_seconds(url, 80_000 + number) for number in range(50))
+        time.sleep(1)
+        before = memory(measured)
+
+        started = time.monotonic()
+        people = stack.enter_context(crowd(url, sessions, processes))
+        up = sum(sleepers.said()["up"] for sleepers in people)
+        login_rate = up / (time.monotonic() - started)
+        after = memory(measured)
+        ping(people, 0)
+        burst = answers(people)
+
+        ping(people, PACE_SECONDS)
+        meanwhile: list[float] = []
+        deadline = time.monotonic() + PACE_SECONDS
+        while time.monotonic() < deadline:
+            meanwhile.append(login_seconds(url, 70_000 + len(meanwhile)))
+            time.sleep(0.02)
+        paced = answers(people)
+        last = memory(measured)
+
+    each = {kind: (after[kind] - before[kind]) / max(1, up) for kind in before}
+    each_last = (last["Pss"] - before["Pss"]) / max(1, up)
+    figures = {
+        "sessions": up,
+        "logins_per_second": round(login_rate),
+        "pss_before": before["Pss"],
+        "pss_after": after["Pss"],
+        "pss_bytes_each": round(each["Pss"]),
+        "rss_bytes_each": round(each["Rss"]),
+        "pss_bytes_each_after_pings": round(each_last),
+        "burst_slowest_seconds": round(burst["slowest"], 4),
+        "paced_slowest_seconds": round(paced["slowest"], 4),
+        "login_alone_median": round(statistics.median(alone), 5),
+        "login_median": round(statistics.median(meanwhile), 5),
+        "login_max": round(max(meanwhile), 5),
+        "logins_meanwhile": len(meanwhile),
+    }
+    click.echo(json.dumps(figures, indent=None if as_json else 1))
+    found.check(up == sessions, f"{up:,} of {sessions:,} sessions logged in, {login_rate:,.0f} a second")
+    worst = max(each["Pss"], each_last)
+    if measured:
+        found.check(worst <= BYTES_EACH, f"{worst / 1024:.1f} KiB each, at most {BYTES_EACH // 1024}")
+    for name, round_ in (("all at once", burst), (f"within {PACE_SECONDS:g} s", paced)):
+        found.check(
+            round_["answered"] == up and round_["slowest"] <= ANSWER_SECONDS and not round_["lost"],
+            f"{round_['answered']:,} NOP-Outs {name} answered, slowest {round_['slowest'] * 1000:.0f} ms",
+        )
+    found.check(
+        max(meanwhile) <= LOGIN_SECONDS,
+        f"{len(meanwhile)} logins meanwhile: median {figures['login_median'] * 1000:.1f} ms, "
+        f"slowest {max(meanwhile) * 1000:.1f} ms",
+    )
+    found.end()
+
+
+if __name__ == "__main__":
+    main()
