@@ -4,7 +4,7 @@ import click
 
 from scsipub.cli.daemon import ask
 from scsipub.cli.options import reading
-from scsipub.cli.show import show_json, show_table
+from scsipub.cli.show import harmless, show_json, show_table
 from scsipub.config import Config
 
 
@@ -23,4 +23,6 @@ def run(config: Config, as_json: bool) -> None:
         return
     swept = answer.get("swept", [])
     show_table("Swept", ("overlay",), [[name] for name in swept], empty="Nothing to sweep.")
+    for doubt in answer.get("doubts", []):
+        click.echo(f"Left alone: {harmless(str(doubt))}")
     click.echo(f"{len(swept)} swept, {answer.get('kept', 0)} kept.")

@@ -19,6 +19,11 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 240, highlight=False)
 
 
+def error_console() -> Console:
+    """Where progress goes."""
+    return Console(stderr=True, highlight=False)
+
+
 def show_json(answer: Any) -> None:
     """One document on stdout."""
     print(json.dumps(answer, indent=2))

@@ -1,18 +1,16 @@
-"""Where an image comes from: a file, standard input, or the web; all of them a stream that counts and hashes.
+"""Where an image comes from: a file, standard input, or the web; each a stream that is checked on the way.
 
 Knows urllib and files; what is in the stream is the business of ``scsipub.storage.images``."""
 
 import contextlib
 import hashlib
 import http.client
-import io
 import os
-import re
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import attrs
@@ -23,47 +21,6 @@ from scsipub.errors import OperatorError
 # A server that says nothing for so long is given up on; the whole download may take as long as it likes.
 SILENCE_SECONDS = 30.0
 _NOTHING_KEPT = "Nothing was kept; try again."
-_PACKED = (".gz", ".xz", ".bz2", ".zst")
-_FORMATS = (".img", ".raw", ".iso", ".bin")
-
-
-class CountedStream(io.RawIOBase):
-    """Reads on behalf of the importer, tells how far it is, and hashes what went by."""
-
-    def __init__(self, source: "Source", told: Callable[[int], None]) -> None:
-        self._inner = source.stream
-        self._missing = source.total
-        self._told = told
-        self._sha256 = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, into: object) -> int:
-        view = memoryview(into)  # type: ignore[arg-type]
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    def read(self, count: int = -1) -> bytes:
-        try:
-            data = self._inner.read(count) or b""
-        except OSError as error:
-            raise OperatorError(f"Reading stopped: {error.strerror or error}.", _NOTHING_KEPT) from None
-        if self._missing is not None:
-            self._missing -= len(data)
-            # http.client takes a connection that closes early for the end of the file.
-            if not data and count and self._missing > 0:
-                raise OperatorError(f"The source ended {self._missing} bytes early.", _NOTHING_KEPT)
-        self._sha256.update(data)
-        self._told(len(data))
-        return data
-
-    def hexdigest_of_all(self) -> str:
-        """SHA-256 of the whole source, reading what the importer left."""
-        while self.read(1 << 20):
-            pass
-        return self._sha256.hexdigest()
 
 
 @attrs.frozen
@@ -71,30 +28,60 @@ class Source:
     """An opened source.  ``total`` is its length in bytes where anybody knows."""
 
     stream: BinaryIO
-    total: int | None
+    total: int | None = None
 
 
-def suggested_name(source: str) -> str | None:
-    """The image's name, from the file's: ``Debian 12.img.xz`` becomes ``debian-12``."""
-    if source == "-":
-        return None
-    path = urllib.parse.unquote(urllib.parse.urlsplit(source).path) if is_url(source) else source
-    name = path.rstrip("/").rpartition("/")[2].lower()
-    for endings in (_PACKED, _FORMATS):
-        for ending in endings:
-            name = name.removesuffix(ending)
-    return re.sub(r"[^a-z0-9.-]+", "-", name).strip(".-")[:100] or None
+class CheckedStream:
+    """A source that fails at its end when it is cut short or does not hash to what was expected.
+
+    The importer keeps nothing when reading fails, so a wrong image is never offered, not for a moment."""
+
+    def __init__(self, source: Source, sha256: str | None = None) -> None:
+        self._stream = source.stream
+        self._missing = source.total
+        self._expected = sha256
+        self._sha256 = hashlib.sha256()
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except (OSError, http.client.HTTPException) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or error
+            raise OperatorError(f"Reading stopped: {why}.", _NOTHING_KEPT) from None
+        if data:
+            self._sha256.update(data)
+            if self._missing is not None:
+                self._missing -= len(data)
+        elif size:
+            self._check_end()
+        return data
+
+    def _check_end(self) -> None:
+        # http.client takes a connection that closes early for the end of the file.
+        if self._missing is not None and self._missing > 0:
+            raise OperatorError(f"The source ended {self._missing} bytes early.", _NOTHING_KEPT)
+        if self._expected is not None and self._sha256.hexdigest() != self._expected:
+            raise OperatorError(
+                f"The source hashes to {self._sha256.hexdigest()}, not to what was expected.",
+                "Nothing was kept.  Compare with what its publisher says.",
+            )
 
 
 def is_url(source: str) -> bool:
     return "://" in source
 
 
+def file_name(source: str) -> str:
+    """The last part of a path or an address."""
+    path = urllib.parse.unquote(urllib.parse.urlsplit(source).path) if is_url(source) else source
+    return path.rstrip("/").rpartition("/")[2]
+
+
 @contextlib.contextmanager
 def opened(source: str) -> Iterator[Source]:
     """The source, open for reading; an error says what is wrong with it."""
     if source == "-":
-        yield Source(sys.stdin.buffer, None)
+        yield Source(sys.stdin.buffer)
     elif is_url(source):
         with _fetch(source) as response:
             length = response.headers.get("Content-Length", "")
@@ -126,7 +113,7 @@ def _fetch(url: str) -> http.client.HTTPResponse:
         raise OperatorError(
             f"{url} was answered with {error.code} {error.reason}.", "Check the address."
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         raise OperatorError(
             f"{url} cannot be fetched: {why}.", "Check the address and the network."
