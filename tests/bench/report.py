@@ -151,11 +151,11 @@ def write_plot(path: Path, lines: list[Line]) -> None:
     drawn = [line for line in lines if line.client == "scsipub.bench" and line.ratio is not None]
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     sides = (
-        (axes[0], "thousand operations a second, relative to tgt", "higher is better"),
-        (axes[1], "CPU time of the server, µs an operation", "lower is better"),
+        (axes[0], "operations a second, times tgt (higher is better)"),
+        (axes[1], "CPU time of the server, µs an operation (lower is better)"),
     )
     labels = [line.row.name.replace(", ", ",\n") for line in drawn]
-    for axis, title, better in sides:
+    for axis, title in sides:
         for offset, server, colour in ((-0.2, "scsipub", "#2a6fbb"), (0.2, "tgt", "#b0b0b0")):
             if axis is axes[0]:
                 values = [line.iops[server] / line.iops["tgt"] for line in drawn]
@@ -166,12 +166,11 @@ def write_plot(path: Path, lines: list[Line]) -> None:
             places = [number + offset for number in range(len(drawn))]
             bars = axis.barh(places, values, height=0.38, label=server, color=colour)
             axis.bar_label(bars, words, padding=3, fontsize=8)
-        axis.set_title(f"{title} ({better})", fontsize=9)
+        axis.set_title(title, fontsize=9)
         axis.set_yticks(range(len(drawn)), labels, fontsize=8)
         axis.invert_yaxis()
         axis.margins(x=0.15)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_title("operations a second, times tgt (higher is better)", fontsize=9)
     axes[0].legend(loc="lower right", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

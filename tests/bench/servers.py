@@ -97,6 +97,6 @@ def scsipub(directory: Path, image: Path, *args: str) -> Iterator[Server]:
     """The daemon with its own defaults; reads come from the image, writes go to the session's overlay."""
     state = directory / "scsipub"
     with scsipub_daemon.daemon(state, *args) as running:
-        running.cli("image", "add", "bench", str(image))
+        running.cli("image", "add", str(image), "--name", "bench")
         target = running.target("image.bench")
         yield Server("scsipub", f"iscsi://{running.iscsi}/{target}/0", running.process.pid)

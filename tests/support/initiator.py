@@ -219,11 +219,15 @@ class Initiator:
         who = {"InitiatorName": self.name, "SessionType": "Normal" if target else "Discovery"}
         if target:
             who["TargetName"] = target
-        offer = {key: value for key, value in (KEYS | keys).items() if value is not None}
         if security_first:
-            answer = self.login_step(SECURITY, OPERATIONAL, who | {"AuthMethod": "None"})
+            self.login_step(SECURITY, OPERATIONAL, who | {"AuthMethod": "None"})
             who = {}
-        answer = self.login_step(OPERATIONAL, FULL_FEATURE, who | offer)
+        return self.finish_login(who, **keys)
+
+    def finish_login(self, who: Mapping[str, str] | None = None, **keys: str | None) -> Self:
+        """The operational stage, and what it agreed on; ``who`` are names not sent before."""
+        offer = {key: value for key, value in (KEYS | keys).items() if value is not None}
+        answer = self.login_step(OPERATIONAL, FULL_FEATURE, dict(who or {}) | offer)
         while not answer.final:
             answer = self.login_step(OPERATIONAL, FULL_FEATURE, {})
         said = self.negotiated
