@@ -56,7 +56,7 @@ def choose(who: Initiator, algorithms: str = "5") -> Offer:
 
 
 def prove(who: Initiator, offer: Offer, user: str, secret: bytes, *, mutual: bytes | None = None) -> Pdu:
-    """Answers the challenge; with ``mutual`` challenges the target too, and raises WrongProof when it fails."""
+    """Answers the challenge; with ``mutual`` challenges the target too and may raise WrongProof."""
     answer = response(offer.algorithm, offer.identifier, secret, offer.challenge)
     keys = {"CHAP_N": user, "CHAP_R": "0x" + answer.hex()}
     challenge, identifier = os.urandom(len(answer)), os.urandom(1)[0]

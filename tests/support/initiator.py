@@ -36,6 +36,7 @@ from tests.support.pdus import (
 
 SECURITY, OPERATIONAL, FULL_FEATURE = 0, 1, 3
 
+NOBODY: Mapping[str, str] = {}
 # What open-iscsi offers (its compiled-in defaults), names and SessionType apart.
 KEYS = {
     "HeaderDigest": "None",
@@ -224,10 +225,10 @@ class Initiator:
             who = {}
         return self.finish_login(who, **keys)
 
-    def finish_login(self, who: Mapping[str, str] | None = None, **keys: str | None) -> Self:
+    def finish_login(self, who: Mapping[str, str] = NOBODY, /, **keys: str | None) -> Self:
         """The operational stage, and what it agreed on; ``who`` are names not sent before."""
         offer = {key: value for key, value in (KEYS | keys).items() if value is not None}
-        answer = self.login_step(OPERATIONAL, FULL_FEATURE, dict(who or {}) | offer)
+        answer = self.login_step(OPERATIONAL, FULL_FEATURE, dict(who) | offer)
         while not answer.final:
             answer = self.login_step(OPERATIONAL, FULL_FEATURE, {})
         said = self.negotiated
