@@ -4,7 +4,7 @@ A ``PeerError`` is the initiator's doing and carries the answer it is owed; each
 one place.  An ``OperatorError`` is for the person at the command line or the API.  Any other exception that
 leaves a session is our own bug.
 
-Knows nobody: numbers here are the wire's numbers, their names live in ``iscsi.constants`` and ``scsi.sense``."""
+Knows nobody: numbers are the wire's numbers, their names live in ``iscsi.constants`` and ``scsi.sense``."""
 
 import attrs
 
