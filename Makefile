@@ -10,7 +10,7 @@ PIP    := $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-
 
 TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra qemu-system-x86 ipxe-qemu tgt dosfstools mtools strace procps iproute2
 
-.PHONY: serve test check packages bench load conformance guest fuzz clean
+.PHONY: serve test check packages bench load conformance guest fuzz docs clean
 
 serve: $(VENV)/serve.stamp
 	@exec $(PY) -m scsipub serve $(ARGS)
@@ -46,10 +46,15 @@ guest: packages $(VENV)/test.stamp
 fuzz: $(VENV)/test.stamp
 	$(PY) -m fuzz $(ARGS)
 
+# Rewrites the parts of docs/ that come from tables in the code.
+docs: $(VENV)/test.stamp
+	$(PY) -m tests.support.generated
+
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(PY):
+	@$(PYTHON) -m pip --version >/dev/null || { echo "pip is needed:  apt-get install python3-pip"; exit 1; }
 	$(PYTHON) -m venv --without-pip $(VENV)
 
 # Stamps: install again only when pyproject.toml has changed.
