@@ -1,8 +1,8 @@
 """Every bound and every default in one place, each with its reason.
 
 Knows nobody.  ``docs/limits.md`` is written from this class (``make docs``), and a test holds the two equal.
-Sizes are bytes, times are seconds.  The operator changes a limit in the configuration file, under ``[limits]``
-and the field's own name; ``least`` and ``most`` say how far."""
+Sizes are bytes, times are seconds.  The operator changes a limit in the configuration file, by its name under
+``[limits]``; ``least`` and ``most`` say how far."""
 
 from typing import Any
 
