@@ -13,11 +13,13 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 import attrs
 
 from scsipub.storage.base import SECTOR, SHIFT, Base, Blank, zero
 from scsipub.storage.bitmap import joined, runs_of, windows
+from scsipub.storage.durable import DurableOverlay
 from scsipub.storage.layout import OverlayPaths
 from scsipub.storage.overlay import Data, Overlay
 
@@ -56,7 +58,6 @@ class Disk:
         *,
         read_only: bool = False,
         sectors: int | None = None,
-        overlay: Overlay | None = None,
     ) -> None:
         self.base = base
         self.paths = paths
@@ -64,8 +65,26 @@ class Disk:
         self.read_only = read_only or paths is None
         self.sectors = base.sectors if sectors is None else sectors
         self.durable = False
-        self._overlay = overlay
+        self._overlay: Overlay | None = None
         self._creating = threading.Lock()
+
+    @classmethod
+    def open_durable(
+        cls,
+        base: Base | Blank,
+        paths: OverlayPaths,
+        budget_bytes: int = 1 << 62,
+        *,
+        sectors: int | None = None,
+    ) -> Self:
+        """Open a disk that lasts; ``create_durable`` made its files.  May wait.
+
+        BlockingIOError while another owner lives; OverlayRefused when the files are missing or wrong: then
+        the disk is offline, for its base alone would look as if nobody had ever written."""
+        disk = cls(base, paths, budget_bytes, sectors=sectors)
+        disk.durable = True
+        disk._overlay = DurableOverlay.open(paths, disk.sectors, base.identity, budget_bytes)
+        return disk
 
     def adopt(self) -> bool:
         """Take over what a dead owner of the same disk left; True if there was something.

@@ -25,6 +25,7 @@ import attrs
 from scsipub.errors import OperatorError
 from scsipub.storage.base import Base
 from scsipub.storage.decompress import COMPRESSIONS, unpacked_untrusted
+from scsipub.storage.overlay import sync_directory
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _BLOCK = 64 * 1024  # zeros of this size become a hole
@@ -207,7 +208,7 @@ class ImageStore:
             finally:
                 os.close(fd)
             os.rename(temporary, self.path(image.name))
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
 
     # -- letting go ---------------------------------------------------------------------------------------
 
@@ -219,7 +220,7 @@ class ImageStore:
         with _locked(self.directory):
             os.unlink(self._record_path(name))
             os.unlink(self.path(name))
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
         return image
 
     def sweep(self) -> list[str]:
@@ -326,13 +327,5 @@ def _locked(directory: str) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(fd)
-
-
-def _sync_directory(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)

@@ -29,8 +29,8 @@ from scsipub.storage.layout import HEADER, Header, OverlayPaths, OverlayRefused,
 # What the budget counts in: a block of ext4, and one byte of the bitmap.
 CHUNK_SECTORS = 8
 
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _ZEROS = memoryview(bytes(1 << 20))
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -114,7 +114,7 @@ class Overlay:
     @classmethod
     def create(cls, paths: OverlayPaths, sectors: int, base: BaseIdentity, budget_bytes: int) -> Self:
         """Make the files of a disk nobody has written to."""
-        data_fd = os.open(paths.path(Part.DATA), _NEW, 0o600)
+        data_fd = os.open(paths.path(Part.DATA), NEW, 0o600)
         live_fd = -1
         try:
             own(data_fd)
@@ -124,7 +124,7 @@ class Overlay:
             return cls(paths, sectors, data_fd, live_fd, creation, budget_bytes)
         except BaseException:
             os.unlink(paths.path(Part.DATA))
-            _close(data_fd, live_fd)
+            close_all(data_fd, live_fd)
             raise
 
     @classmethod
@@ -135,14 +135,14 @@ class Overlay:
         of them may never have reached the medium: such files are removed.  BlockingIOError while the owner
         lives; OverlayRefused when they belong to something else."""
         try:
-            data_fd = os.open(paths.path(Part.DATA), _OLD)
+            data_fd = os.open(paths.path(Part.DATA), OLD)
         except FileNotFoundError:
             return None
         live_fd = -1
         try:
             own(data_fd)
             try:
-                live_fd = os.open(paths.path(Part.LIVE), _OLD)
+                live_fd = os.open(paths.path(Part.LIVE), OLD)
                 raw = pread_all(live_fd, HEADER, 0)
             except FileNotFoundError:
                 raw = b""
@@ -150,7 +150,7 @@ class Overlay:
             header = Header.unpack(raw, Part.LIVE) if raw.strip(b"\0") else None
             if header is None or header.boot != paths.boot:
                 remove_files(paths)
-                _close(data_fd, live_fd)
+                close_all(data_fd, live_fd)
                 return None
             header.must_fit(Part.LIVE, sectors, base, str(paths.id))
             if os.fstat(data_fd).st_size != sectors * SECTOR:
@@ -160,7 +160,7 @@ class Overlay:
             overlay.recount()
             return overlay
         except BaseException:
-            _close(data_fd, live_fd)
+            close_all(data_fd, live_fd)
             raise
 
     def load_live(self) -> None:
@@ -193,7 +193,7 @@ class Overlay:
         """Close the files; another process may own them then.  Nobody may be inside a call."""
         # Whoever comes too late gets an error, and never the base without what was written.
         self.failed = self.failed or OSError(errno.EBADF, "the disk is closed")
-        _close(self.data_fd, self.live_fd)
+        close_all(self.data_fd, self.live_fd)
         self.data_fd = self.live_fd = -1
 
     def destroy(self) -> None:
@@ -229,16 +229,15 @@ class Overlay:
         A write that fails afterwards leaves its chunks charged: part of it may be on the medium."""
         chunk = first // self.chunk_sectors
         chunks = (first + count - 1) // self.chunk_sectors - chunk + 1
-        if not self.charged.all_set(chunk, chunks):
-            new = chunks - self.charged.count(chunk, chunks)
-            if self.charged_chunks + new > self.budget_chunks:
-                raise OSError(errno.ENOSPC, "the disk's budget is spent")
-            self.make_room(chunk, chunks)
+        new = 0 if self.charged.all_set(chunk, chunks) else chunks - self.charged.count(chunk, chunks)
+        if new and self.charged_chunks + new > self.budget_chunks:
+            raise OSError(errno.ENOSPC, "the disk's budget is spent")
+        self.make_room(chunk, chunks, first, count)
+        if new:
             self.charged.put(*self.charged.with_range(chunk, chunks))
             self.charged_chunks += new
         trimmed = self.trimmed
         if trimmed is not None and not trimmed.none_set(first, count):
-            self.make_room(chunk, chunks)
             # Before the data: while a write is under way nobody may take its sectors for a hole (see unmap).
             start, new_bytes = trimmed.without_range(first, count)
             self._store(new_bytes, self._trimmed_at + start)
@@ -255,8 +254,10 @@ class Overlay:
             raise
         return True
 
-    def make_room(self, chunk: int, chunks: int) -> None:
-        """Disposable disks take their chance with the file system's space."""
+    def make_room(self, chunk: int, chunks: int, first: int, count: int) -> None:
+        """Have the file system set the room aside; ``lock`` is held.
+
+        Disposable disks take their chance: room for all that might be written is more than there is."""
 
     # -- writing ------------------------------------------------------------------------------------------
 
@@ -294,6 +295,8 @@ class Overlay:
         try:
             pwrite_all(self.data_fd, data, first << SHIFT, flags)
         except OSError as error:
+            if flags:
+                raise self.troubled(error, always=True) from error
             if settled and error.errno in _FULL:
                 # The sectors have their room; that the file system fails all the same is a write error.
                 raise OSError(errno.EIO, str(error)) from error
@@ -374,11 +377,20 @@ _ONE_IF_ANY = bytes([0] + [1] * 255)
 _AS_DIGIT = bytes([0x30] + [0x31] * 255)
 
 
+def sync_directory(directory: str) -> None:
+    """Names that were made or removed are so on the medium too."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def create_live(
     paths: OverlayPaths, sectors: int, base: BaseIdentity, creation: bytes, bits: Data = b""
 ) -> int:
     """Make a .live file, its header last: without one it says nothing."""
-    fd = os.open(paths.path(Part.LIVE), _NEW, 0o600)
+    fd = os.open(paths.path(Part.LIVE), NEW, 0o600)
     try:
         os.ftruncate(fd, HEADER + 2 * bitmap_bytes(sectors))
         if bits:
@@ -401,7 +413,8 @@ def remove_files(paths: OverlayPaths) -> None:
             continue
 
 
-def _close(*fds: int) -> None:
+def close_all(*fds: int) -> None:
+    """Close what was opened; -1 was not."""
     for fd in fds:
         if fd >= 0:
             os.close(fd)

@@ -46,6 +46,10 @@ class PlainDisk:
             if set(range(chunk * CHUNK, min((chunk + 1) * CHUNK, self.sectors))) <= self.trimmed:
                 self.charged.discard(chunk)
 
+    def reopen(self) -> None:
+        """A new owner counts what holds data, and forgives chunks that hold only zeros by now."""
+        self.charged = {n // CHUNK for n in self.written if n not in self.trimmed}
+
     @property
     def allocated_bytes(self) -> int:
         return len(self.charged) * CHUNK * SECTOR

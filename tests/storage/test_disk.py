@@ -92,6 +92,7 @@ def test_it_agrees_with_a_dictionary_of_sectors(
                 disk.close()
                 disk = Disk(base, paths, budget, sectors=SECTORS)
                 disk.adopt()
+                plain.reopen()
                 continue
             if what == "unmap":
                 disk.unmap(first, count)
