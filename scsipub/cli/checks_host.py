@@ -158,7 +158,7 @@ def check_clock(now: float, state_dir: Path) -> Iterator[Finding]:
 
 def check_variables(environ: Mapping[str, str]) -> Iterator[Finding]:
     """A misspelt variable is ignored by design; here is where one finds out."""
-    known = {setting.variable for setting in SETTINGS} | {"SCSIPUB_CONFIG"}
+    known = {setting.variable for setting in SETTINGS} | {"SCSIPUB_CONFIG", "SCSIPUB_TRACEBACK"}
     for name in sorted(environ):
         if name.startswith("SCSIPUB_") and name not in known:
             yield note("environment", f"{name} means nothing to us", "Is it misspelt?")

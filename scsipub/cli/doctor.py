@@ -12,7 +12,7 @@ import click
 
 from scsipub.cli import checks_host, checks_net
 from scsipub.cli.findings import Finding, Verdict, bad, ok
-from scsipub.cli.options import refusals_in_plain_words, settings
+from scsipub.cli.options import failures_in_plain_words, settings
 from scsipub.cli.show import show_json, show_table
 from scsipub.config import Config, load_config
 from scsipub.errors import OperatorError
@@ -27,7 +27,7 @@ def doctor(context: click.Context, /, as_json: bool, **options: Any) -> None:
 
     Exit code 1 when something will not work.
     """
-    with refusals_in_plain_words(as_json):
+    with failures_in_plain_words(as_json):
         findings = list(examine(options))
         healthy = all(finding.verdict is not Verdict.BAD for finding in findings)
         if as_json:

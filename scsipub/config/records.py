@@ -4,6 +4,7 @@ Knows nothing of where a value came from: ``load`` reads files, variables and op
 
 import enum
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -70,6 +71,15 @@ class TargetConfig:
     initiators: tuple[str, ...] = ()  # allowed names, ``*`` matches anything; none: all
     sanitize_seconds: float = 0.0  # how long SANITIZE pretends to take; for tests of initiators
     tier: str = ANONYMOUS.name
+
+    def admits(self, initiator_name: str) -> bool:
+        """Whether an initiator of this name may know of the target.  RFC 3722: case does not count."""
+        name = initiator_name.lower()
+        return not self.initiators or any(_matches(allowed.lower(), name) for allowed in self.initiators)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL) is not None
 
 
 def default_workers() -> int:

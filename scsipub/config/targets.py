@@ -40,7 +40,7 @@ def _name(raw: object) -> str:
 
 
 def _image(raw: object) -> str:
-    if not isinstance(raw, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,99}", raw, re.ASCII):
+    if not isinstance(raw, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", raw, re.ASCII):
         raise values.NotAllowed("Use the name of an image, as `scsipub image list` shows it.")
     return raw
 

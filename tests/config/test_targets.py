@@ -2,7 +2,7 @@
 
 import pytest
 
-from scsipub.config import LunConfig, load_config
+from scsipub.config import LunConfig, TargetConfig, load_config
 from scsipub.errors import OperatorError
 
 DISK = 'luns = [{ size = "1 MiB" }]'
@@ -186,3 +186,23 @@ def test_a_floor_without_users_or_of_no_known_algorithm_is_refused(refusal):
 
 def test_a_tier_nobody_defined_is_refused(refusal):
     assert "Use one of: anonymous." in refusal(f'[[target]]\nname = "a"\n{DISK}\ntier = "gold"')
+
+
+@pytest.mark.parametrize(
+    ("initiators", "name", "admitted"),
+    [
+        ((), "iqn.1993-08.org.debian:01:abc", True),
+        (("iqn.1993-08.org.debian:*",), "iqn.1993-08.org.debian:01:abc", True),
+        (("iqn.1993-08.org.debian:*",), "IQN.1993-08.ORG.DEBIAN:01:ABC", True),
+        (("iqn.1993-08.org.debian:*",), "iqn.1993-08.org.debian", False),
+        (("iqn.1993-08.org.debian:*",), "iqn.1993-08xorg.debian:01", False),
+        (("a", "b"), "b", True),
+        (("a", "b"), "ab", False),
+        (("*:end",), "x:end", True),
+        (("*:end",), "x:end\n", False),
+    ],
+)
+def test_a_list_of_initiators_admits_those_on_it(initiators, name, admitted):
+    target = TargetConfig(name="t", luns=(), initiators=initiators)
+
+    assert target.admits(name) is admitted
