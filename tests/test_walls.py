@@ -58,6 +58,13 @@ WALLS = {
     | {
         f"scsipub.iscsi.{module}" for module in ("pdu", "framing", "data", "text", "keys", "login", "session")
     },
+    # serve hands over to control; the other commands talk to it and take in images.
+    "scsipub/cli": {
+        f"scsipub.{room}" for room in ("iscsi", "scsi", "target", "worker", "web", "store", "bench")
+    },
+    "scsipub/web": CORE | {"scsipub.worker", "scsipub.control", "scsipub.cli"},
+    # It measures any target, so a mistake of ours must not be in both.
+    "scsipub/bench": CORE | (ABOVE - {"scsipub.bench"}) | {"supervisor"},
     "supervisor": {"scsipub", "fuzz", "tests"},
 }
 # Pure halves of rooms that otherwise know trio.
