@@ -8,13 +8,14 @@ where initiators begin (security or operational stage) and of what they repeat u
 they say they are: names, session type, ISID, TSIH and CID are those of the first request until the end."""
 
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import attrs
 
 from scsipub.errors import FramingLost, LoginRefused, PduRejected
-from scsipub.iscsi.chap_exchange import ChapExchange
 from scsipub.iscsi.constants import DEFAULT_MAX_RECV_DATA_SEGMENT, IsidType, LoginStage, LoginStatus
 from scsipub.iscsi.keys import NAMES_OF_THE_NEXUS, SECURITY_KEYS
+from scsipub.iscsi.login_identity import check_unchanged_untrusted, identify_untrusted
 from scsipub.iscsi.login_records import (
     DISCOVERY,
     NORMAL,
@@ -31,10 +32,10 @@ from scsipub.iscsi.login_records import (
     TargetFound,
     Verdict,
 )
-from scsipub.iscsi.names import initiator_name_untrusted, target_name_untrusted
+from scsipub.iscsi.login_security import Security
 from scsipub.iscsi.negotiation import Negotiation
 from scsipub.iscsi.pdu import LoginRequest, LoginResponse
-from scsipub.iscsi.text import Pair, format_text, parse_text_untrusted, printable
+from scsipub.iscsi.text import Pair, format_text, parse_text_untrusted
 from scsipub.limits import Limits
 
 __all__ = [
@@ -83,7 +84,6 @@ class LoginPhase:
 
     stage: LoginStage | None = attrs.field(default=None, init=False)
     identity: AskCatalogue | None = attrs.field(default=None, init=False)
-    principal: str | None = attrs.field(default=None, init=False)
     _request: LoginRequest = attrs.field(factory=LoginRequest, init=False)
     _first: LoginRequest | None = attrs.field(default=None, init=False)
     _pdus: int = attrs.field(default=0, init=False)
@@ -95,15 +95,19 @@ class LoginPhase:
     _question: type[AskCatalogue] | type[AskSecrets] | None = attrs.field(default=None, init=False)
     _spent: bool = attrs.field(default=False, init=False)
     _found: TargetFound | None = attrs.field(default=None, init=False)
-    _auth_method: tuple[str, str] | None = attrs.field(default=None, init=False)  # offered, chosen
-    _chap: ChapExchange | None = attrs.field(default=None, init=False)
-    _authenticated: bool = attrs.field(default=False, init=False)
+    _security: Security = attrs.field(init=False)
     _negotiation: Negotiation = attrs.field(init=False)
     _declared: bool = attrs.field(default=False, init=False)
     _tag_said: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._negotiation = Negotiation.begin(self.limits)
+        self._security = Security(AuthPolicy(required=True), self.random)  # until the catalogue has spoken
+
+    @property
+    def principal(self) -> str | None:
+        """Who has authenticated, if anybody."""
+        return self._security.principal
 
     # -- what the owner calls ----------------------------------------------------------------------------
 
@@ -132,7 +136,7 @@ class LoginPhase:
         """The answer to ``AskSecrets``."""
         self._expect(AskSecrets)
         answers, self._pending = self._pending, []
-        return self._guarded(lambda: self._judged(verdict, answers))
+        return self._guarded(lambda: self._respond(answers + self._security.judged(verdict)))
 
     def refusal(self, error: LoginRefused) -> LoginResponse:
         """The last response: why there is no session.  Close after it."""
@@ -159,7 +163,7 @@ class LoginPhase:
             raise RuntimeError(f"nobody asked: {question.__name__}")
         self._question = None
 
-    def _refuse(self, why: str) -> list[Outcome]:
+    def _refuse(self, why: str) -> NoReturn:
         raise LoginRefused(LoginStatus.INITIATOR_ERROR, why)
 
     def _receive_untrusted(self, request: LoginRequest) -> list[Outcome]:
@@ -174,14 +178,14 @@ class LoginPhase:
             pairs = parse_text_untrusted(data, self.limits)
         except PduRejected as rejected:
             # A user name may hold a NUL or half a character: that user does not exist.
-            challenged = self._chap is not None and self._chap.challenged
+            challenged = self._security.challenged
             status = LoginStatus.AUTHENTICATION_FAILURE if challenged else LoginStatus.INITIATOR_ERROR
             raise LoginRefused(status, rejected.why) from None
         self._keys += len(pairs)
         if self._keys > self.limits.login_keys:
             self._refuse(f"more than {self.limits.login_keys} keys in one login")
         if self.identity is None:
-            self.identity = self._identify_untrusted(request, pairs)
+            self.identity = identify_untrusted(request, pairs, self._answered)
             self._pending = pairs
             self._question = AskCatalogue
             return [self.identity]
@@ -216,35 +220,10 @@ class LoginPhase:
         if (request.isid, request.tsih, request.cid) != (first.isid, first.tsih, first.cid):
             self._refuse("another ISID, TSIH or CID than at first")
 
-    def _identify_untrusted(self, request: LoginRequest, pairs: Sequence[Pair]) -> AskCatalogue:
-        """Who the first request says is speaking, and to whom."""
-        said: dict[str, str] = {}
-        for key, value in pairs:
-            if key in NAMES_OF_THE_NEXUS and said.setdefault(key, value) != value:
-                self._refuse(f"two values for {key}")
-        if "InitiatorName" not in said:
-            raise LoginRefused(LoginStatus.MISSING_PARAMETER, "no InitiatorName")
-        session_type = said.get("SessionType", NORMAL)
-        if session_type not in (NORMAL, DISCOVERY):
-            raise LoginRefused(
-                LoginStatus.SESSION_TYPE_NOT_SUPPORTED, f"SessionType={printable(session_type, 40)}"
-            )
-        if session_type == NORMAL and "TargetName" not in said:
-            raise LoginRefused(LoginStatus.MISSING_PARAMETER, "no TargetName")
-        return AskCatalogue(
-            session_type=session_type,
-            initiator_name=initiator_name_untrusted(said["InitiatorName"]),
-            initiator_alias=dict(pairs).get("InitiatorAlias"),
-            target_name=target_name_untrusted(said["TargetName"]) if "TargetName" in said else None,
-            isid=request.isid,
-            tsih=request.tsih,
-            cid=request.cid,
-            answered=self._answered,
-        )
-
     def _found_untrusted(self, found: TargetFound, pairs: Sequence[Pair]) -> list[Outcome]:
         if self._request.tsih and found.tsih != self._request.tsih:
             raise LoginRefused(LoginStatus.SESSION_DOES_NOT_EXIST, f"TSIH {self._request.tsih}")
+        self._security = Security(found.auth, self.random)
         self._negotiation.discovery = self._identity().session_type == DISCOVERY
         return self._answer_untrusted(pairs)
 
@@ -255,11 +234,6 @@ class LoginPhase:
             raise RuntimeError("the initiator has not said who it is")
         return self.identity
 
-    def _policy(self) -> AuthPolicy:
-        if self._found is None:
-            raise RuntimeError("the catalogue has not answered")
-        return self._found.auth
-
     def _answer_untrusted(self, pairs: Sequence[Pair]) -> list[Outcome]:
         security: dict[str, str] = {}
         offers: list[Pair] = []
@@ -269,69 +243,19 @@ class LoginPhase:
                     self._refuse(f"{key} twice in one request")
                 security[key] = value
             elif key in NAMES_OF_THE_NEXUS:
-                self._check_unchanged_untrusted(key, value)
+                check_unchanged_untrusted(self._identity(), key, value)
             else:
                 offers.append((key, value))
-        policy = self._policy()
-        if policy.required and not self._authenticated and self.stage is LoginStage.OPERATIONAL:
-            raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, "no authentication before operation")
+        in_stage = self.stage is LoginStage.SECURITY
+        if not in_stage:
+            self._security.check_may_negotiate()
         answers = self._negotiation.answer_untrusted(offers)
-        chap_answers, question = self._secure_untrusted(security)
-        answers += chap_answers
+        more, question = self._security.receive_untrusted(security, in_stage=in_stage)
+        answers += more
         if question is not None:
             self._pending = answers
             self._question = AskSecrets
             return [question]
-        return self._respond(answers)
-
-    def _check_unchanged_untrusted(self, key: str, value: str) -> None:
-        """Some initiators say their names in every request: they may, as long as they stay the same."""
-        identity = self._identity()
-        if key == "InitiatorName":
-            same = initiator_name_untrusted(value) == identity.initiator_name
-        elif key == "TargetName":
-            same = value.lower() == identity.target_name
-        else:
-            same = value == identity.session_type
-        if not same:
-            self._refuse(f"another {key} than at first")
-
-    def _secure_untrusted(self, keys: dict[str, str]) -> tuple[list[Pair], AskSecrets | None]:
-        answers: list[Pair] = []
-        offered = keys.pop("AuthMethod", None)
-        if offered is not None and self._auth_method is not None and self._auth_method[0] != offered:
-            self._refuse("AuthMethod negotiated twice")
-        if offered is not None and self._auth_method is None:
-            chosen = self._choose_method(offered.split(","))
-            self._auth_method = (offered, chosen)
-            if chosen == "CHAP":
-                self._chap = ChapExchange(self._policy(), self.random)
-            answers.append(("AuthMethod", chosen))
-        if not keys:
-            return answers, None
-        if self._chap is None or self.stage is not LoginStage.SECURITY:
-            self._refuse("CHAP keys where there is no CHAP")
-            return [], None
-        chap_answers, question = self._chap.receive_untrusted(keys)
-        return answers + chap_answers, question
-
-    def _choose_method(self, offered: Sequence[str]) -> str:
-        """The first of the initiator's list that the target's policy allows.  §12"""
-        policy = self._policy()
-        for method in offered:
-            if method == "CHAP" and policy.algorithms and self.stage is LoginStage.SECURITY:
-                return method
-            if method == "None" and not policy.required:
-                return method
-        shown = printable(",".join(offered), 40)
-        raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, f"nothing to use in AuthMethod={shown}")
-
-    def _judged(self, verdict: SecretsVerdict, answers: list[Pair]) -> list[Outcome]:
-        if self._chap is None:
-            raise RuntimeError("no CHAP to judge")
-        answers += self._chap.answer_to(verdict)
-        self._authenticated = True
-        self.principal = verdict.principal
         return self._respond(answers)
 
     # -- responses ---------------------------------------------------------------------------------------
@@ -366,13 +290,7 @@ class LoginPhase:
 
     def _may_leave(self) -> bool:
         """Whether the current stage has done its work."""
-        if self.stage is not LoginStage.SECURITY or self._authenticated:
-            return True
-        if self._chap is not None:
-            return False  # chosen, so it must come to its end
-        if self._policy().required:
-            raise LoginRefused(LoginStatus.AUTHENTICATION_FAILURE, "moving on without authentication")
-        return True
+        return self.stage is not LoginStage.SECURITY or self._security.may_leave_stage()
 
     def _tag(self) -> int:
         tag = None if self._found is None else self._found.portal_group_tag
@@ -412,7 +330,6 @@ class LoginPhase:
 
     def _parameters(self) -> Negotiated:
         identity, values = self._identity(), self._negotiation.values
-        max_burst = int(values["MaxBurstLength"])
         return Negotiated(
             session_type=identity.session_type,
             initiator_name=identity.initiator_name,
@@ -432,8 +349,8 @@ class LoginPhase:
                 self.limits.max_recv_data_segment if self._declared else DEFAULT_MAX_RECV_DATA_SEGMENT
             ),
             max_xmit_data_segment=int(values["MaxRecvDataSegmentLength"]),
-            first_burst=min(int(values["FirstBurstLength"]), max_burst),
-            max_burst=max_burst,
+            first_burst=int(values["FirstBurstLength"]),
+            max_burst=int(values["MaxBurstLength"]),
             initial_r2t=bool(values["InitialR2T"]),
             immediate_data=bool(values["ImmediateData"]),
             max_connections=int(values["MaxConnections"]),

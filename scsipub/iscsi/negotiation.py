@@ -38,6 +38,9 @@ class Negotiation:
             answer = self._answer(key, text)
             if answer is not None:
                 answers[i] = (key, answer)
+        # A smaller burst takes the first burst with it, also one that nobody offered.
+        bursts = int(self.values["FirstBurstLength"]), int(self.values["MaxBurstLength"])
+        self.values["FirstBurstLength"] = min(bursts)
         return [answers[i] for i in sorted(answers)]
 
     def _answer(self, key: str, text: str) -> str | None:

@@ -578,3 +578,11 @@ def test_noise_ends_in_a_response_or_a_refusal(requests: list[tuple[bytes, int, 
             talk.phase.receive(pdu)
     except PeerError:
         pass
+
+
+def test_an_alias_reaches_us_in_a_form_fit_to_be_shown() -> None:
+    """RFC 7143 §13.7: free text; escape sequences come out escaped."""
+    talk = LoginTalk()
+    talk.say({**NAMES, "InitiatorAlias": "pi\x1b[2J é"}, to=3)
+
+    assert talk.parameters.initiator_alias == "pi\\x1b[2J \\xe9"
