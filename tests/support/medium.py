@@ -8,7 +8,7 @@ import attrs
 from scsipub.scsi.medium import Data
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class MemoryMedium:
     """Blocks are bytes in a dict; what is not there reads as zeros and is not mapped."""
 
