@@ -1,0 +1,696 @@
+"""Session: the full feature phase of one connection.
+
+Source: RFC 7143 §4.2.2 (numbering), §7 (errors, at level 0), §11 (PDUs).  Sans-IO: bytes and time come in,
+answers go into the outbox, SCSI goes to the ``Host``.
+
+One session has one connection (MaxConnections=1, ErrorRecoveryLevel=0).  The fast lane for plain READ and
+WRITE lies in ``target.turn``; whatever it does not take comes here, and both leave the same bytes."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from scsipub.errors import CheckCondition, FramingLost, PduRejected
+from scsipub.iscsi import pdu
+from scsipub.iscsi.constants import LogoutReason, LogoutResponseCode, Opcode, RejectReason
+from scsipub.iscsi.data import (
+    ATTRIBUTE,
+    CDB,
+    COMMAND_AS_10,
+    DATA_IN,
+    DATA_OUT,
+    FINAL,
+    NO_TAG,
+    OP_DATA_IN,
+    OP_R2T,
+    OP_RESPONSE,
+    R2T,
+    READ,
+    RESPONSE,
+    STATUS_HERE,
+    WRITE,
+    residual,
+)
+from scsipub.iscsi.digest import crc32c
+from scsipub.iscsi.framing import BHS, measure_untrusted
+from scsipub.iscsi.login_records import Negotiated
+from scsipub.iscsi.numbering import MASK, serial_distance
+from scsipub.iscsi.outbox import Outbox
+from scsipub.iscsi.text_exchange import AskTargets, TargetRecord, TextExchange
+from scsipub.iscsi.transfers import (
+    PROTOCOL_SERVICE_CRC_ERROR,
+    Task,
+    accept_data_out,
+    begin_unsolicited,
+    next_burst,
+)
+from scsipub.limits import Limits
+
+DISCARD_MEMORY = 64  # ended tasks whose late Data-Out is still swallowed; a window is half of this
+
+
+class Host(Protocol):
+    """Who runs the SCSI commands.  Implemented by ``target.nexus``."""
+
+    def command(self, task: Task) -> None:
+        """Run it, or call ``session.expect`` when it takes write data.  Raises CheckCondition or CommandEnded
+        for nothing: refusals are answered with ``session.respond``."""
+
+    def data(self, task: Task, offset: int, data: memoryview) -> None:
+        """The next piece of write data, in order.  The view dies with the call."""
+
+    def burst(self, task: Task) -> None:
+        """A burst is complete: call ``session.solicit`` for the next, or finish the command."""
+
+    def manage(self, request: pdu.TaskManagementRequest) -> None:
+        """A task management function; answer with ``session.task_management_done``."""
+
+    def sense(self, task: Task, check: CheckCondition) -> bytes:
+        """Sense data in the format that this initiator is to see."""
+
+    def abandoned(self, task: Task) -> None:
+        """The session ended the task by itself (a transfer that went wrong)."""
+
+
+@attrs.define(eq=False)
+class Counters:
+    """What the data path counts.  Sizes are bytes."""
+
+    operations: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    rejects: int = 0
+    last_error: str = ""
+
+
+class Session:
+    """Everything between login and logout.  ``receive`` is called with whole and partial PDUs alike."""
+
+    __slots__ = (
+        "closing",
+        "counters",
+        "discarding",
+        "exp_cmd_sn",
+        "held",
+        "host",
+        "immediate_outstanding",
+        "last_heard",
+        "last_ping",
+        "limits",
+        "may_ping",
+        "negotiated",
+        "next_ttt",
+        "out",
+        "outstanding",
+        "ping_tag",
+        "stat_sn",
+        "targets",
+        "tasks",
+        "text",
+        "window",
+    )
+
+    def __init__(
+        self,
+        negotiated: Negotiated,
+        limits: Limits,
+        out: Outbox,
+        host: Host | None,
+        *,
+        stat_sn: int,
+        now: float,
+        targets: Callable[[str | None], list[TargetRecord]],
+    ) -> None:
+        self.negotiated = negotiated
+        self.limits = limits
+        self.out = out
+        self.host = host  # None: a discovery session, which knows no SCSI
+        self.counters = Counters()
+        self.stat_sn = stat_sn
+        self.exp_cmd_sn = negotiated.cmd_sn
+        self.window = limits.command_window  # what is left of it; shrinks with every numbered task
+        self.outstanding = 0
+        self.immediate_outstanding = 0
+        self.tasks: dict[int, Task] = {}
+        self.held: dict[int, list[bytes]] = {}  # CmdSN ahead of its turn -> PDUs; bounded by the window
+        self.discarding: dict[int, None] = {}  # tags of ended tasks whose Data-Out may still come
+        self.next_ttt = 1
+        self.ping_tag: int | None = None  # a NOP-In of ours that is not answered yet
+        self.last_ping = 0.0
+        self.may_ping = False  # only towards those who know NOPs: iPXE never answers
+        self.last_heard = now
+        self.closing = False  # an answer in the outbox is the last one: send it, then close
+        self.targets = targets  # those this initiator may see: all, or the one of that name
+        self.text = TextExchange(limits, negotiated)
+
+    # -- numbers -----------------------------------------------------------------------------------------
+
+    @property
+    def max_cmd_sn(self) -> int:
+        return (self.exp_cmd_sn + self.window - 1) & MASK
+
+    def take_stat_sn(self) -> int:
+        number = self.stat_sn
+        self.stat_sn = (number + 1) & MASK
+        return number
+
+    def next_tag(self) -> int:
+        tag = self.next_ttt
+        self.next_ttt = tag + 1 if tag < NO_TAG - 1 else 1
+        return tag
+
+    # -- receiving ---------------------------------------------------------------------------------------
+
+    def receive(self, view: memoryview, at: int, end: int, now: float) -> int:
+        """Handle the one PDU that starts at ``view[at]``.  Returns its length, or 0 when it is not whole.
+
+        Raises FramingLost: close the connection, answer nothing more."""
+        n = self.negotiated
+        total = measure_untrusted(
+            view,
+            at,
+            end,
+            header_digest=n.header_digest,
+            data_digest=n.data_digest,
+            max_data=self.limits.max_recv_data_segment,
+        )
+        if total == 0 or at + total > end:
+            return 0
+        self.last_heard = now
+        try:
+            self._dispatch(view[at : at + total], now)
+        except PduRejected as rejected:
+            self.reject(rejected, bytes(view[at : at + BHS]))
+        return total
+
+    def needs(self, view: memoryview, at: int, end: int) -> int:
+        """How long the PDU at ``view[at]`` will be, as far as that can be told; 0 when it cannot."""
+        n = self.negotiated
+        return measure_untrusted(
+            view,
+            at,
+            end,
+            header_digest=n.header_digest,
+            data_digest=n.data_digest,
+            max_data=self.limits.max_recv_data_segment,
+        )
+
+    def _parts(self, view: memoryview) -> tuple[memoryview, memoryview, bool]:
+        """AHS, data segment without padding, and whether the data digest (if any) is right."""
+        ahs_end = BHS + view[4] * 4
+        length = view[5] << 16 | view[6] << 8 | view[7]
+        start = ahs_end + (4 if self.negotiated.header_digest else 0)
+        good = True
+        if length and self.negotiated.data_digest:
+            padded = start + ((length + 3) & ~3)
+            digest = int.from_bytes(view[padded : padded + 4], "little")
+            good = crc32c(view[start:padded]) == digest
+        return view[BHS:ahs_end], view[start : start + length], good
+
+    def _dispatch(self, view: memoryview, now: float) -> None:
+        opcode = view[0] & 0x3F
+        if opcode == Opcode.DATA_OUT and self.host is not None:
+            self._data_out(view, now)
+        elif (
+            (opcode == Opcode.SCSI_COMMAND and self.host is not None)
+            or opcode == Opcode.NOP_OUT
+            or (opcode == Opcode.TASK_MANAGEMENT_REQUEST and self.host is not None)
+            or opcode in (Opcode.TEXT_REQUEST, Opcode.LOGOUT_REQUEST)
+        ):
+            self._in_order(view, now)
+        elif opcode == Opcode.SNACK_REQUEST:
+            # ErrorRecoveryLevel 0 has nothing to send again.
+            raise PduRejected(RejectReason.SNACK_REJECT, "SNACK at ErrorRecoveryLevel 0")
+        elif opcode == Opcode.LOGIN_REQUEST:
+            raise PduRejected(RejectReason.PROTOCOL_ERROR, "Login Request in full feature phase")
+        else:
+            raise PduRejected(RejectReason.COMMAND_NOT_SUPPORTED, f"opcode 0x{opcode:02x}")
+
+    def _in_order(self, view: memoryview, now: float) -> None:
+        """§4.2.2.1: numbered requests run in CmdSN order; immediate ones at once."""
+        if view[0] & 0x40:
+            self._run(view, now)
+            return
+        if view[0] & 0x3F == Opcode.NOP_OUT and int.from_bytes(view[16:20]) == NO_TAG:
+            raise FramingLost("NOP-Out without a tag must be immediate")  # §11.18.1
+        number = int.from_bytes(view[24:28])
+        ahead = serial_distance(self.exp_cmd_sn, number)
+        if ahead < 0 or ahead >= self.window:
+            return  # outside the window: ignored in silence
+        if ahead:
+            if number not in self.held:
+                self.held[number] = [bytes(view)]
+            return
+        self._take_number()
+        self._run(view, now)
+        while self.held and self.exp_cmd_sn in self.held:
+            pdus = self.held.pop(self.exp_cmd_sn)
+            self._take_number()
+            for late in pdus:
+                self._run_held(memoryview(late), now)
+
+    def _take_number(self) -> None:
+        self.exp_cmd_sn = (self.exp_cmd_sn + 1) & MASK
+
+    def _run_held(self, view: memoryview, now: float) -> None:
+        try:
+            if view[0] & 0x3F == Opcode.DATA_OUT:
+                self._data_out(view, now)
+            else:
+                self._run(view, now)
+        except PduRejected as rejected:
+            self.reject(rejected, bytes(view[:BHS]))
+
+    def _run(self, view: memoryview, now: float) -> None:
+        opcode = view[0] & 0x3F
+        if opcode == Opcode.SCSI_COMMAND:
+            self._command(view, now)
+            return
+        _, data, good = self._parts(view)
+        if not good:
+            raise PduRejected(RejectReason.DATA_DIGEST_ERROR, "data digest does not match")
+        header = bytes(view[:BHS])
+        if opcode == Opcode.NOP_OUT:
+            self._nop_out(pdu.NopOut.unpack_untrusted(header, data=bytes(data)))
+        elif opcode == Opcode.TEXT_REQUEST:
+            self._text(pdu.TextRequest.unpack_untrusted(header, data=bytes(data)))
+        elif opcode == Opcode.LOGOUT_REQUEST:
+            self._logout(pdu.LogoutRequest.unpack_untrusted(header))
+        elif self.host is not None:
+            self.host.manage(pdu.TaskManagementRequest.unpack_untrusted(header))
+
+    # -- SCSI commands -----------------------------------------------------------------------------------
+
+    def _command(self, view: memoryview, now: float) -> None:
+        (opcode, flags, _, lun, tag, expected, _, _, _, _, _, _) = COMMAND_AS_10.unpack_from(view)
+        immediate = bool(opcode & 0x40)
+        ahs, data, good = self._parts(view)
+        if tag == NO_TAG:
+            raise PduRejected(RejectReason.INVALID_PDU_FIELD, "initiator task tag ffffffffh")
+        if tag in self.tasks:
+            raise PduRejected(RejectReason.TASK_IN_PROGRESS, f"initiator task tag 0x{tag:08x} is in use")
+        if immediate and self.immediate_outstanding >= self.limits.immediate_commands:
+            raise PduRejected(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, "too many immediate commands")
+        cdb = bytes(view[CDB:BHS])
+        if len(ahs):
+            cdb = pdu.ScsiCommand.unpack_untrusted(bytes(view[:BHS]), ahs=bytes(ahs)).full_cdb_untrusted()
+        task = Task(
+            initiator_task_tag=tag,
+            lun=lun,
+            cdb=cdb,
+            attribute=flags & ATTRIBUTE,
+            reads=bool(flags & READ),
+            writes=bool(flags & WRITE),
+            expected=expected,
+            immediate=immediate,
+            header=bytes(view[:BHS]),
+        )
+        if self.discarding:
+            self.discarding.pop(tag, None)
+        self._start(task)
+        try:
+            if task.writes or len(data):
+                n = self.negotiated
+                if not task.writes:
+                    task.expected = 0
+                begin_unsolicited(
+                    task,
+                    final=bool(flags & FINAL),
+                    length=len(data),
+                    first_burst=n.first_burst,
+                    immediate_data=n.immediate_data,
+                    initial_r2t=n.initial_r2t,
+                )
+            if not good:
+                self._reject_now(RejectReason.DATA_DIGEST_ERROR, "data digest does not match", view)
+                raise CheckCondition(*PROTOCOL_SERVICE_CRC_ERROR, why="immediate data with a wrong digest")
+        except CheckCondition as check:
+            if not flags & FINAL:
+                task.unsolicited = True  # what is on its way must be swallowed
+            self.check_condition(task, check)
+            return
+        self._host.command(task)
+        if task.ended:
+            return
+        if task.unsolicited:
+            task.deadline = now + self.limits.r2t_seconds
+        task.received = len(data)
+        if data and task.wanted:
+            self._host.data(task, 0, data[: task.wanted])
+        if not task.unsolicited and task.wanted and not task.ended:
+            self._host.burst(task)
+
+    @property
+    def _host(self) -> Host:
+        if self.host is None:
+            raise FramingLost("SCSI in a discovery session")
+        return self.host
+
+    def _start(self, task: Task) -> None:
+        task.started = True
+        self.tasks[task.initiator_task_tag] = task
+        if task.immediate:
+            self.immediate_outstanding += 1
+        else:
+            self.outstanding += 1
+            self.window -= 1
+
+    def end(self, task: Task) -> None:
+        """The task is over: forget it, and open the window by one.  Sends nothing."""
+        if task.ended:
+            return
+        task.ended = True
+        if task.started:
+            self.tasks.pop(task.initiator_task_tag, None)
+            if task.immediate:
+                self.immediate_outstanding -= 1
+            else:
+                self.outstanding -= 1
+                self.window += 1
+        if task.unsolicited or task.target_transfer_tag is not None:
+            if len(self.discarding) >= DISCARD_MEMORY:
+                self.discarding.pop(next(iter(self.discarding)))
+            self.discarding[task.initiator_task_tag] = None
+
+    def expect(self, task: Task, wanted: int) -> None:
+        """The command takes ``wanted`` bytes of write data; they will come through ``host.data``."""
+        task.wanted = wanted
+
+    def solicit(self, task: Task, now: float) -> None:
+        """Ask for the next burst with an R2T.  Call when the host can take it."""
+        tag = self.next_tag()
+        sn, offset, length = next_burst(
+            task,
+            tag=tag,
+            max_burst=min(self.negotiated.max_burst, self.limits.r2t_bytes),
+            deadline=now + self.limits.r2t_seconds,
+        )
+        header = bytearray(BHS)
+        R2T.pack_into(
+            header,
+            0,
+            OP_R2T,
+            FINAL,
+            0,
+            task.lun,
+            task.initiator_task_tag,
+            tag,
+            self.stat_sn,
+            self.exp_cmd_sn,
+            self.max_cmd_sn,
+            sn,
+            offset,
+            length,
+        )
+        self._send(header)
+
+    def _data_out(self, view: memoryview, now: float) -> None:
+        _, flags, _, _, itt, ttt, _, data_sn, offset = DATA_OUT.unpack_from(view)
+        task = self.tasks.get(itt)
+        if task is None:
+            if self._hold_data(itt, view):
+                return
+            if itt in self.discarding:
+                if flags & FINAL:
+                    self.discarding.pop(itt, None)
+                return
+            raise PduRejected(
+                RejectReason.INVALID_PDU_FIELD, f"Data-Out for task 0x{itt:08x}, which is not here"
+            )
+        _, data, good = self._parts(view)
+        try:
+            if not good:
+                self._reject_now(RejectReason.DATA_DIGEST_ERROR, "data digest does not match", view)
+                if flags & FINAL:
+                    task.unsolicited, task.target_transfer_tag = False, None
+                raise CheckCondition(*PROTOCOL_SERVICE_CRC_ERROR, why="Data-Out with a wrong digest")
+            start = task.received
+            accept_data_out(
+                task, tag=ttt, data_sn=data_sn, offset=offset, length=len(data), final=bool(flags & FINAL)
+            )
+        except CheckCondition as check:
+            if flags & FINAL:
+                task.unsolicited, task.target_transfer_tag = False, None
+            self._host.abandoned(task)
+            self.check_condition(task, check)
+            return
+        if start < task.wanted and data:
+            self._host.data(task, start, data[: task.wanted - start])
+        if flags & FINAL and not task.ended:
+            self._host.burst(task)
+
+    def _hold_data(self, itt: int, view: memoryview) -> bool:
+        """Unsolicited data of a command that waits for an earlier CmdSN waits with it."""
+        for pdus in self.held.values():
+            if int.from_bytes(pdus[0][16:20]) == itt and pdus[0][0] & 0x3F == Opcode.SCSI_COMMAND:
+                if sum(map(len, pdus)) > self.negotiated.first_burst + 64 * 1024:
+                    raise FramingLost(
+                        "more unsolicited data than FirstBurstLength for a command ahead of its turn"
+                    )
+                pdus.append(bytes(view))
+                return True
+        return False
+
+    # -- answers -----------------------------------------------------------------------------------------
+
+    def _send(self, header: bytearray, data: bytes | bytearray | memoryview = b"") -> None:
+        """Header (its data length filled in here), digests and padding into the outbox."""
+        length = len(data)
+        header[5:8] = length.to_bytes(3)
+        self.out.add(header)
+        if self.negotiated.header_digest:
+            self.out.add(crc32c(header).to_bytes(4, "little"))
+        if length:
+            pad = bytes(-length % 4)
+            self.out.add(data)
+            if pad:
+                self.out.add(pad)
+            if self.negotiated.data_digest:
+                self.out.add(crc32c(bytes(data) + pad).to_bytes(4, "little"))
+
+    def send_pdu(self, answer: pdu.TargetPdu) -> None:
+        """A rare PDU, whose numbers the caller has filled in."""
+        self._send(bytearray(answer.pack()), getattr(answer, "data", b""))
+
+    def respond(self, task: Task, status: int, *, sense: bytes = b"", actual: int | None = None) -> None:
+        """End the task with a SCSI Response.  ``actual`` is what the CDB says was to move (bytes); None: nothing
+        to compare, no residual."""
+        if task.ended:
+            return
+        flag, count = (0, 0) if actual is None else residual(task.expected, actual)
+        self.end(task)
+        header = bytearray(BHS)
+        RESPONSE.pack_into(
+            header,
+            0,
+            OP_RESPONSE,
+            FINAL | flag,
+            0,
+            status,
+            0,
+            0,
+            task.initiator_task_tag,
+            0,
+            self.take_stat_sn(),
+            self.exp_cmd_sn,
+            self.max_cmd_sn,
+            task.data_sn,
+            0,
+            count,
+        )
+        self._send(header, len(sense).to_bytes(2) + sense if sense else b"")
+        self.counters.operations += 1
+
+    def check_condition(self, task: Task, check: CheckCondition, *, actual: int | None = 0) -> None:
+        """End the task with CHECK CONDITION."""
+        self.counters.last_error = str(check)
+        self.respond(task, 0x02, sense=self._host.sense(task, check), actual=actual)
+
+    def data_in(
+        self, task: Task, data: bytes | bytearray | memoryview, *, offset: int, total: int, actual: int
+    ) -> None:
+        """One piece of read data, cut to the initiator's segments.
+
+        ``total``: how much is sent in all (min of expected and actual); the piece that reaches it carries
+        GOOD status.  ``actual``: what the CDB asked for, for the residual.  §11.7.4"""
+        step, burst, view = self.negotiated.max_xmit_data_segment, self.negotiated.max_burst, memoryview(data)
+        at = 0
+        while at < len(data):
+            # F closes a sequence of at most MaxBurstLength.
+            room = burst - (offset + at) % burst
+            piece = view[at : at + min(step, room)]
+            at += len(piece)
+            last = offset + at == total
+            flags = (FINAL if last or len(piece) == room else 0) | (STATUS_HERE if last else 0)
+            count = 0
+            if last:
+                flag, count = residual(task.expected, actual)
+                flags |= flag
+                self.end(task)
+            header = bytearray(BHS)
+            DATA_IN.pack_into(
+                header,
+                0,
+                OP_DATA_IN,
+                flags,
+                0,
+                0,
+                0,
+                task.initiator_task_tag,
+                NO_TAG,
+                self.take_stat_sn() if last else 0,
+                self.exp_cmd_sn,
+                self.max_cmd_sn,
+                task.data_sn,
+                offset + at - len(piece),
+                count,
+            )
+            task.data_sn += 1
+            self._send(header, piece)
+        if task.ended:
+            self.counters.operations += 1
+
+    def reply(self, task: Task, data: bytes, *, actual: int | None = None) -> None:
+        """End the task GOOD with ``data`` (parameter data, at most the allocation length)."""
+        actual = len(data) if actual is None else actual
+        total = min(len(data), task.expected) if task.reads else 0
+        if total:
+            self.data_in(task, memoryview(data)[:total], offset=0, total=total, actual=actual)
+        else:
+            self.respond(task, 0x00, actual=actual)
+
+    def reject(self, rejected: PduRejected, header: bytes) -> None:
+        """§11.17: quote the header, stay connected."""
+        self.counters.rejects += 1
+        self.counters.last_error = str(rejected)
+        self.send_pdu(
+            pdu.Reject(
+                reason=rejected.reason,
+                stat_sn=self.take_stat_sn(),
+                exp_cmd_sn=self.exp_cmd_sn,
+                max_cmd_sn=self.max_cmd_sn,
+                data_sn=0,
+                data=header,
+            )
+        )
+
+    def _reject_now(self, reason: int, why: str, view: memoryview) -> None:
+        self.reject(PduRejected(reason, why), bytes(view[:BHS]))
+
+    def task_management_done(self, request: pdu.TaskManagementRequest, response: int) -> None:
+        self.send_pdu(
+            pdu.TaskManagementResponse(
+                response=response,
+                initiator_task_tag=request.initiator_task_tag,
+                stat_sn=self.take_stat_sn(),
+                exp_cmd_sn=self.exp_cmd_sn,
+                max_cmd_sn=self.max_cmd_sn,
+            )
+        )
+
+    # -- the rest ----------------------------------------------------------------------------------------
+
+    def _nop_out(self, request: pdu.NopOut) -> None:
+        self.may_ping = True
+        if request.target_transfer_tag != NO_TAG:
+            if request.target_transfer_tag == self.ping_tag:
+                self.ping_tag = None
+            return
+        if request.initiator_task_tag == NO_TAG:
+            return  # nobody waits for an answer
+        data = request.data[: self.negotiated.max_xmit_data_segment]
+        self.send_pdu(
+            pdu.NopIn(
+                lun=request.lun,
+                initiator_task_tag=request.initiator_task_tag,
+                target_transfer_tag=NO_TAG,
+                stat_sn=self.take_stat_sn(),
+                exp_cmd_sn=self.exp_cmd_sn,
+                max_cmd_sn=self.max_cmd_sn,
+                data=data,
+            )
+        )
+
+    def ping(self, now: float) -> None:
+        """Ask whether the initiator is still there.  Only for those who answer (``may_ping``)."""
+        self.ping_tag = self.next_tag()
+        self.last_ping = now
+        self.send_pdu(
+            pdu.NopIn(
+                lun=0,
+                initiator_task_tag=NO_TAG,
+                target_transfer_tag=self.ping_tag,
+                stat_sn=self.stat_sn,
+                exp_cmd_sn=self.exp_cmd_sn,
+                max_cmd_sn=self.max_cmd_sn,
+                data=b"",
+            )
+        )
+
+    def ask_for_logout(self, seconds: int) -> None:
+        """Asynchronous message 1 before a shutdown (§11.9): the initiator should log out within ``seconds``."""
+        self.send_pdu(
+            pdu.AsyncMessage(
+                lun=0,
+                stat_sn=self.take_stat_sn(),
+                exp_cmd_sn=self.exp_cmd_sn,
+                max_cmd_sn=self.max_cmd_sn,
+                async_event=1,
+                async_vcode=0,
+                parameter1=0,
+                parameter2=0,
+                parameter3=seconds,
+                data=b"",
+            )
+        )
+
+    def _text(self, request: pdu.TextRequest) -> None:
+        answer = self.text.receive_untrusted(request)
+        if isinstance(answer, AskTargets):
+            answer = self.text.targets_say(self.targets(answer.name))
+        self.send_pdu(
+            attrs.evolve(
+                answer, stat_sn=self.take_stat_sn(), exp_cmd_sn=self.exp_cmd_sn, max_cmd_sn=self.max_cmd_sn
+            )
+        )
+        if self.text.max_xmit_data_segment != self.negotiated.max_xmit_data_segment:
+            self.negotiated = attrs.evolve(
+                self.negotiated, max_xmit_data_segment=self.text.max_xmit_data_segment
+            )
+
+    def _logout(self, request: pdu.LogoutRequest) -> None:
+        """§11.14, §11.15.  With one connection, closing the connection and closing the session are one."""
+        if request.reason == LogoutReason.CLOSE_SESSION:
+            response = LogoutResponseCode.CLOSED
+        elif request.reason == LogoutReason.CLOSE_CONNECTION:
+            mine = request.cid == self.negotiated.cid
+            response = LogoutResponseCode.CLOSED if mine else LogoutResponseCode.CID_NOT_FOUND
+        elif request.reason == LogoutReason.REMOVE_CONNECTION_FOR_RECOVERY:
+            response = LogoutResponseCode.RECOVERY_NOT_SUPPORTED
+        else:
+            raise PduRejected(RejectReason.INVALID_PDU_FIELD, f"logout reason {request.reason}")
+        self.closing = response == LogoutResponseCode.CLOSED
+        self.send_pdu(
+            pdu.LogoutResponse(
+                response=response,
+                initiator_task_tag=request.initiator_task_tag,
+                stat_sn=self.take_stat_sn(),
+                exp_cmd_sn=self.exp_cmd_sn,
+                max_cmd_sn=self.max_cmd_sn,
+                time2wait=self.negotiated.time2wait,
+                time2retain=self.negotiated.time2retain,
+            )
+        )
+
+    def nothing_in_its_place(self, header: bytes) -> bytes:
+        """A PDU that takes the CmdSN of an aborted command and does nothing: a NOP-Out that wants no answer."""
+        return pdu.NopOut(immediate=True, cmd_sn=int.from_bytes(header[24:28])).pack()
+
+    def late_transfers(self, now: float) -> list[Task]:
+        """Tasks whose burst should have been complete by now."""
+        return [
+            t
+            for t in self.tasks.values()
+            if (t.unsolicited or t.target_transfer_tag is not None) and t.deadline and t.deadline < now
+        ]
