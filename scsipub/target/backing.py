@@ -1,0 +1,156 @@
+"""Backing: one logical unit joined to its disk, and the order in which slow work on it may run.
+
+Sans-IO: hands out jobs; whoever has threads runs them.
+
+Work that would block leaves the event loop as a ``Job`` that names the sectors it touches.  Readers share a
+range, writers have it alone; a job that meets another's range waits its turn, and everything that meets a
+waiting job waits behind it (first come, first served, so nobody starves).  A sector is never half old and
+half new because of this, not because of the file system."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from scsipub.scsi.unit import LogicalUnit
+from scsipub.storage.disk import Disk
+
+SECTOR = 512
+
+
+class BlockMedium:
+    """``scsi.medium.Medium`` in the unit's blocks over a ``Disk`` in sectors of 512 bytes."""
+
+    __slots__ = ("block_size", "blocks", "disk", "per_block")
+
+    def __init__(self, disk: Disk, block_size: int) -> None:
+        self.disk = disk
+        self.block_size = block_size
+        self.per_block = block_size // SECTOR
+        self.blocks = disk.sectors // self.per_block
+
+    def read(self, first: int, count: int) -> bytes:
+        data = bytearray(count * self.block_size)
+        self.disk.read(first * self.per_block, count * self.per_block, memoryview(data))
+        return bytes(data)
+
+    def write(self, first: int, data: bytes | bytearray | memoryview, *, fua: bool = False) -> None:
+        self.disk.write(first * self.per_block, memoryview(data), fua=fua)
+
+    def write_same(self, first: int, count: int, block: bytes) -> None:
+        self.disk.write_same(first * self.per_block, count * self.per_block, block)
+
+    def unmap(self, first: int, count: int) -> None:
+        self.disk.unmap(first * self.per_block, count * self.per_block)
+
+    def flush(self) -> None:
+        self.disk.flush()
+
+    def mapped_runs(self, first: int, count: int) -> Iterator[tuple[bool, int, int]]:
+        """A block is mapped when any of its sectors is."""
+        k = self.per_block
+        if k == 1:
+            yield from self.disk.mapped_runs(first, count)
+            return
+        at = first
+        for mapped, sector, sectors in self.disk.mapped_runs(first * k, count * k):
+            if not mapped:
+                continue
+            start, end = max(sector // k, at), -(-(sector + sectors) // k)
+            if start > at:
+                yield False, at, start - at
+            if end > start:
+                yield True, start, end - start
+            at = max(at, end)
+        if at < first + count:
+            yield False, at, first + count - at
+
+
+@attrs.define(eq=False)
+class Job:
+    """Work for a thread.  ``first``..``last`` are sectors; ``last < first`` touches no range at all."""
+
+    backing: "Backing"
+    work: Callable[[], Any]
+    done: Callable[[Any, BaseException | None], None]  # on the event loop, with the result or what was raised
+    ready: Callable[["Job"], None]  # tells the job's owner that it may run now
+    first: int = 0
+    last: int = -1
+    writes: bool = False
+
+    def meets(self, other: "Job") -> bool:
+        return (
+            (self.writes or other.writes)
+            and self.first <= other.last
+            and other.first <= self.last
+            and self.last >= self.first
+            and other.last >= other.first
+        )
+
+
+class Backing:
+    """One logical unit, its disk, and the jobs that are under way on it."""
+
+    __slots__ = ("disk", "in_background", "inline_after", "medium", "per_block", "running", "unit", "waiting")
+
+    def __init__(self, unit: LogicalUnit, disk: Disk, block_size: int) -> None:
+        self.unit = unit
+        self.disk = disk
+        self.medium = BlockMedium(disk, block_size)
+        self.per_block = block_size // SECTOR
+        self.running: list[Job] = []
+        self.waiting: deque[Job] = deque()
+        self.in_background = 0  # SANITIZE and the like, at work between commands
+        self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
+
+    @property
+    def quiet(self) -> bool:
+        return not self.running and not self.waiting
+
+    def clear(self, first: int, last: int, *, writes: bool) -> bool:
+        """May sectors ``first``..``last`` be touched here and now, without a job?"""
+        if not self.running and not self.waiting:
+            return True
+        probe = Job(self, _nothing, _ignore, _ignore_job, first, last, writes)
+        return not any(probe.meets(j) for j in self.running) and not any(probe.meets(j) for j in self.waiting)
+
+    def admit(self, job: Job) -> None:
+        """Run the job as soon as nothing before it is in its way."""
+        if any(job.meets(j) for j in self.running) or any(job.meets(j) for j in self.waiting):
+            self.waiting.append(job)
+        else:
+            self.running.append(job)
+            job.ready(job)
+
+    def finished(self, job: Job) -> None:
+        """The job's thread is done: let those run that waited for it."""
+        self.running.remove(job)
+        self._promote()
+
+    def withdraw(self, job: Job) -> bool:
+        """Take back a job that has not begun.  True if it was still waiting."""
+        if job not in self.waiting:
+            return False
+        self.waiting.remove(job)
+        self._promote()
+        return True
+
+    def _promote(self) -> None:
+        passed: list[Job] = []
+        for candidate in list(self.waiting):
+            if any(candidate.meets(j) for j in self.running) or any(candidate.meets(j) for j in passed):
+                passed.append(candidate)
+            else:
+                self.waiting.remove(candidate)
+                self.running.append(candidate)
+                candidate.ready(candidate)
+
+
+def _nothing() -> None: ...
+
+
+def _ignore(result: Any, error: BaseException | None) -> None: ...
+
+
+def _ignore_job(job: Job) -> None: ...

@@ -1,0 +1,73 @@
+"""What control tells a worker about a target: everything needed to serve it, nothing secret.
+
+Source: none; the seam between catalogue and session.  Frozen records that travel as JSON (``to_json``,
+``from_json``).  Knows neither side."""
+
+from typing import Any, Self
+
+import attrs
+import cattrs
+
+
+class _Json:
+    """Records that travel between our own processes."""
+
+    def to_json(self) -> dict[str, Any]:
+        done: dict[str, Any] = cattrs.unstructure(self)
+        return done
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        return cattrs.structure(data, cls)
+
+
+@attrs.frozen(kw_only=True)
+class LunDescriptor(_Json):
+    """One logical unit.  ``overlay`` names its files, ``uuid`` (hex) its identity; sizes are bytes."""
+
+    lun: int
+    uuid: str
+    overlay: str
+    size: int
+    budget: int
+    image: str | None = None  # path of the base; None: zeros
+    image_sha256: str = ""
+    read_only: bool = False
+    removable: bool = False
+    thin: bool = True
+    block_size: int = 512
+    sanitize_seconds: float = 0.0
+    adopt: bool = False  # the overlay may exist: its session died or ended, and this one carries on
+
+
+@attrs.frozen(kw_only=True)
+class AuthDescriptor(_Json):
+    """How an initiator proves who it is.  Secrets stay with control."""
+
+    required: bool = False
+    algorithm_floor: int = 5
+    mutual: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class TargetDescriptor(_Json):
+    """One target for one session.  ``shared``: all its sessions are in this worker and see one disk."""
+
+    name: str
+    session: str
+    luns: tuple[LunDescriptor, ...] = ()
+    shared: bool = False
+    alias: str = ""
+    portal_group: int = 1
+    auth: AuthDescriptor = attrs.field(factory=AuthDescriptor)
+
+
+@attrs.frozen(kw_only=True)
+class Verdict(_Json):
+    """The catalogue's answer to a first Login PDU.  Exactly one of the fields is set."""
+
+    target: TargetDescriptor | None = None
+    refuse: int | None = None  # login status
+    why: str = ""
+    redirect: str | None = None
+    hand_on: int | None = None  # another worker owns the target

@@ -1,0 +1,428 @@
+"""Nexus: one initiator at one target.  Turns PDUs into commands and plans into reads, writes and answers.
+
+Source: SAM-5 §4.7 (nexus), §5 (command model).  Sans-IO: reads and writes the cached part of a disk inline
+through the ``Disk`` it was given; what would block becomes a ``Job`` in ``jobs``.
+
+After every call that may have made jobs or answers (``receive``, ``finished``, ``resume``, ``pump``) the
+caller starts the jobs and sends the outbox."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from scsipub.errors import CheckCondition, CommandEnded
+from scsipub.iscsi import pdu
+from scsipub.iscsi.session import Session
+from scsipub.iscsi.transfers import Task
+from scsipub.limits import Limits
+from scsipub.scsi import absent
+from scsipub.scsi.lane import Lane
+from scsipub.scsi.plan import Background, Plan
+from scsipub.scsi.sense import sense_for_oserror, wrong_data_length
+from scsipub.target.backing import Backing, Job
+from scsipub.target.management import Management
+from scsipub.target.streams import Streams
+
+# WRITE(6), (10), (12), (16): their data goes to the disk as it comes, nothing else to do.
+PLAIN_WRITES = frozenset((0x0A, 0x2A, 0xAA, 0x8A))
+
+
+@attrs.define(eq=False)
+class Path:
+    """One I_T_L nexus: the lane into the unit, and its disk.  ``shift``: log2 of sectors per block."""
+
+    lane: Lane
+    backing: Backing
+    blocks: int
+    shift: int
+
+    @property
+    def block_size(self) -> int:
+        return 512 << self.shift
+
+
+@attrs.define(eq=False)
+class Running:
+    """What the nexus remembers of a command that is not finished."""
+
+    path: Path
+    plan: Plan
+    collected: bytearray | None = None  # parameter data, or the part of a block that has arrived
+    done: int = 0  # offset of the next piece to be written
+    queue: deque[tuple[int, bytes]] = attrs.field(factory=deque)  # pieces that wait for a thread
+    job: Job | None = None
+    burst_waits: bool = False
+    when_over: list[Callable[[], None]] = attrs.field(factory=list)  # an abort that waits for the thread
+
+
+class Nexus:
+    """One per session.  ``wake`` is called (from any other nexus of the unit) when ``jobs`` has grown."""
+
+    __slots__ = (
+        "backgrounds", "buffered", "jobs", "limits", "luns", "management", "now", "ordered", "paths", "session",
+        "starved", "streams", "wake",
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
+        self.limits = limits
+        self.paths: dict[int, Path] = {}
+        for lun, path in paths.items():
+            # SAM-5 §4.7.7: peripheral addressing (00b) for 0..255, and flat space addressing (01b) is accepted.
+            self.paths[lun << 48] = path
+            self.paths[lun << 48 | 0x4000 << 48] = path
+        self.luns = sorted(paths)
+        self.wake = wake
+        self.jobs: list[Job] = []
+        # Work that outlives its command: (what, on which disk, what to call at its end).
+        self.backgrounds: list[tuple[Background, Backing, Callable[[CheckCondition | None], None]]] = []
+        self.streams = Streams(self)
+        self.management = Management(self)
+        self.buffered = 0  # bytes of write data held in memory
+        self.starved: deque[Task] = deque()  # bursts that wait for memory
+        self.ordered: deque[Task] = deque()  # commands behind an ORDERED one
+        self.now = 0.0
+        self.session: Session  # set by the worker right after construction: the two know each other
+
+    # -- Host: what the session asks ---------------------------------------------------------------------
+
+    def command(self, task: Task) -> None:
+        # SAM-5 §8.8: ORDERED (2) runs after everything before it and before everything after it; HEAD OF
+        # QUEUE (3) passes.
+        if task.attribute != 3 and (self.ordered or (task.attribute == 2 and self._busy(task))):
+            self.ordered.append(task)
+            self._wanted_of_waiting(task)
+            return
+        self._begin(task)
+
+    def _busy(self, task: Task) -> bool:
+        return any(t is not task and t.lun == task.lun for t in self.session.tasks.values())
+
+    def _wanted_of_waiting(self, task: Task) -> None:
+        """Unsolicited data of a command that waits is kept; nothing is asked for yet."""
+        if task.writes:
+            self.session.expect(task, min(task.expected, self.limits.first_burst))
+            task.host = bytearray()
+
+    def _begin(self, task: Task) -> None:
+        early = task.host if isinstance(task.host, bytearray) else None
+        task.host, task.wanted = None, 0
+        path = self.paths.get(task.lun)
+        try:
+            if path is None:
+                self._absent(task)
+            else:
+                self._carry_out(task, path, path.lane.unit.begin(path.lane, task.cdb, self.now))
+        except CheckCondition as check:
+            self.session.check_condition(task, check)
+        except CommandEnded as ended:
+            self.session.respond(task, ended.status, actual=0)
+        if early is not None and not task.ended:
+            if early and task.wanted:
+                self.data(task, 0, memoryview(early)[: task.wanted])
+            if not task.unsolicited and task.wanted and not task.ended:
+                self.burst(task)
+
+    def _absent(self, task: Task) -> None:
+        lun = absent.lun_untrusted(task.lun)
+        begin = absent.begin_well_known if lun.well_known else absent.begin
+        plan = begin(task.cdb, self.luns)
+        self._succeed(task, plan, plan.reply)
+
+    def _carry_out(self, task: Task, path: Path, plan: Plan) -> None:
+        if plan.data_out:
+            self._take_data(task, path, plan)
+        elif plan.read_blocks:
+            self.streams.start(task, path, plan)
+        elif plan.reply is not None:
+            self._succeed(task, plan, plan.reply)
+        else:
+            task.host = Running(path, plan)
+            self._run(task, b"")
+
+    def _take_data(self, task: Task, path: Path, plan: Plan) -> None:
+        wanted = min(plan.data_out, task.expected) if task.writes else 0
+        task.host = Running(path, plan)
+        if plan.piece is not None:
+            if wanted % path.block_size:
+                raise wrong_data_length(plan.data_out, task.expected)
+            if wanted == 0:
+                self._succeed(task, plan, None)
+                return
+        else:
+            # A list shorter than the CDB says cannot be read.  Initiators round the length up to four bytes.
+            if wanted < plan.data_out or (plan.exact and task.expected > ((plan.data_out + 3) & ~3)):
+                raise wrong_data_length(plan.data_out, task.expected)
+            task.host.collected = bytearray()
+        self.session.expect(task, wanted)
+
+    def data(self, task: Task, offset: int, data: memoryview) -> None:
+        run = task.host
+        if isinstance(run, bytearray):  # behind an ORDERED command
+            run += data
+            return
+        if run.plan.piece is None:
+            run.collected += data
+            return
+        block = run.path.block_size
+        if run.collected:
+            data = memoryview(bytes(run.collected) + bytes(data))
+            run.collected = None
+        whole = len(data) - len(data) % block
+        if whole < len(data):
+            run.collected = bytearray(data[whole:])
+            data = data[:whole]
+        if not whole:
+            return
+        at, run.done = run.done, run.done + whole
+        if run.job is None and not run.queue and self._write_inline(task, run, at, data):
+            return
+        run.queue.append((at, bytes(data)))
+        self.buffered += whole
+        self._next_piece(task, run)
+
+    def _write_inline(self, task: Task, run: Running, at: int, data: memoryview) -> bool:
+        plan, path = run.plan, run.path
+        if plan.fua or task.cdb[0] not in PLAIN_WRITES:
+            return False
+        backing = path.backing
+        first = (plan.first << path.shift) + at // 512
+        if self.now < backing.inline_after or not backing.clear(
+            first, first + len(data) // 512 - 1, writes=True
+        ):
+            return False
+        if not path.lane.may_write:
+            return False
+        try:
+            return backing.disk.write_now(first, data)
+        except OSError as error:
+            self._fail(task, error, writing=True)
+            return True
+
+    def _next_piece(self, task: Task, run: Running) -> None:
+        if run.job is not None or not run.queue or task.ended:
+            return
+        at, data = run.queue.popleft()
+        plan, medium = run.plan, run.path.backing.medium
+        piece = plan.piece
+        if piece is None:
+            return
+
+        def after(_: Any, error: BaseException | None) -> None:
+            run.job = None
+            self._release(len(data))
+            if self._over(task, run):
+                return
+            if error is not None:
+                self._fail(task, error, writing=plan.writes)
+                return
+            if run.queue:
+                self._next_piece(task, run)
+            elif run.burst_waits:
+                run.burst_waits = False
+                self.burst(task)
+
+        first = (plan.first << run.path.shift) + at // 512
+        self._job(run, lambda: piece(medium, at, data), after, first, len(data) // 512, plan.writes)
+
+    def burst(self, task: Task) -> None:
+        run = task.host
+        if isinstance(run, bytearray):
+            return  # waits behind an ORDERED command
+        if run.job is not None or run.queue:
+            run.burst_waits = True
+        elif task.received < task.wanted:
+            if self.buffered >= self.limits.session_write_bytes:
+                self.starved.append(task)
+            else:
+                self.session.solicit(task, self.now)
+        elif run.plan.piece is not None and run.plan.finish is None:
+            self.session.counters.bytes_written += task.wanted
+            self._succeed(task, run.plan, None)
+        else:
+            self._run(task, bytes(run.collected or b""))
+
+    def _run(self, task: Task, data: bytes) -> None:
+        """All the data is here: do what the plan says."""
+        run: Running = task.host
+        plan, medium = run.plan, run.path.backing.medium
+        finish, work = plan.finish, plan.run
+
+        def deed() -> bytes | None:
+            if finish is not None:
+                return finish(medium)
+            return work(medium, data) if work is not None else None
+
+        def after(result: bytes | None, error: BaseException | None) -> None:
+            run.job = None
+            if self._over(task, run):
+                return
+            if error is not None:
+                self._fail(task, error, writing=plan.writes)
+            elif plan.background is not None:
+                self._in_background(task, plan, plan.background)
+            else:
+                self.session.counters.bytes_written += len(data) if plan.writes else 0
+                self._succeed(task, plan, result)
+
+        if finish is None and not plan.blocking:
+            try:
+                result = deed()
+            except (CheckCondition, CommandEnded, OSError) as error:
+                after(None, error)
+            else:
+                after(result, None)
+            return
+        shift = run.path.shift
+        self._job(run, deed, after, plan.first << shift, plan.count << shift, plan.writes)
+
+    def _in_background(self, task: Task, plan: Plan, background: Background) -> None:
+        background.start(self.now)
+
+        def over(error: CheckCondition | None) -> None:
+            background.finish(error)
+            if task.ended:
+                return
+            if error is None:
+                self._succeed(task, plan, None)
+            else:
+                self._fail(task, error, writing=True)
+            self.wake()
+
+        if background.waits:
+            self.backgrounds.append((background, task.host.path.backing, over))
+        else:
+            self.backgrounds.append((background, task.host.path.backing, background.finish))
+            self._succeed(task, plan, None)
+
+    def manage(self, request: pdu.TaskManagementRequest) -> None:
+        self.management.receive(request)
+
+    def sense(self, task: Task, check: CheckCondition) -> bytes:
+        path = self.paths.get(task.lun)
+        return absent.sense_for(check) if path is None else path.lane.sense_for(check)
+
+    def abandoned(self, task: Task) -> None:
+        run = task.host
+        if isinstance(run, Running):
+            self._drop_queue(run)
+
+    # -- the end of a command ----------------------------------------------------------------------------
+
+    def _succeed(self, task: Task, plan: Plan, result: bytes | None) -> None:
+        if plan.after is not None:
+            try:
+                plan.after()
+            except CheckCondition as check:
+                self.session.check_condition(task, check)
+                self.settle()
+                return
+        if result is not None:
+            self.session.counters.bytes_read += len(result)
+            self.session.reply(task, result)
+        else:
+            self.session.respond(task, 0x00, actual=plan.data_out)
+        self.settle()
+
+    def _fail(self, task: Task, error: BaseException, *, writing: bool) -> None:
+        if isinstance(error, OSError):
+            error = sense_for_oserror(error, writing=writing)
+        if isinstance(error, CheckCondition):
+            self.session.check_condition(task, error)
+        elif isinstance(error, CommandEnded):
+            self.session.respond(task, error.status, actual=0)
+        else:
+            raise error
+        if isinstance(task.host, Running):
+            self._drop_queue(task.host)
+        self.settle()
+
+    def _over(self, task: Task, run: Running) -> bool:
+        """The command was aborted while its thread ran: tell who waits, and say True."""
+        if not task.ended:
+            return False
+        callbacks, run.when_over = run.when_over, []
+        for callback in callbacks:
+            callback()
+        return True
+
+    def settle(self) -> None:
+        """A task ended: let commands behind an ORDERED one go on."""
+        while self.ordered:
+            task = self.ordered[0]
+            if not task.ended and self._blocked_by_earlier(task):
+                return
+            self.ordered.popleft()
+            if not task.ended:
+                self._begin(task)
+
+    def _blocked_by_earlier(self, task: Task) -> bool:
+        waiting = set(map(id, self.ordered))
+        return any(
+            id(t) not in waiting and t.lun == task.lun and (task.attribute == 2 or t.attribute == 2)
+            for t in self.session.tasks.values()
+        )
+
+    def _drop_queue(self, run: Running) -> None:
+        dropped = sum(len(data) for _, data in run.queue)
+        run.queue.clear()
+        self._release(dropped)
+
+    def _release(self, count: int) -> None:
+        self.buffered -= count
+        while self.starved and self.buffered < self.limits.session_write_bytes:
+            task = self.starved.popleft()
+            if not task.ended:
+                self.session.solicit(task, self.now)
+
+    # -- jobs --------------------------------------------------------------------------------------------
+
+    def _job(
+        self,
+        run: Running,
+        work: Callable[[], Any],
+        after: Callable[[Any, BaseException | None], None],
+        first: int,
+        count: int,
+        writes: bool,
+    ) -> None:
+        run.job = Job(run.path.backing, work, after, self._ready, first, first + count - 1, writes)
+        run.path.backing.admit(run.job)
+
+    def _ready(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.wake()
+
+    def finished(self, job: Job, result: Any, error: BaseException | None, now: float) -> None:
+        """A job's thread is done.  Answers may be in the outbox, new jobs in ``jobs``."""
+        self.now = now
+        job.backing.finished(job)
+        job.done(result, error)
+
+    def abort(self, task: Task, when_over: Callable[[], None]) -> bool:
+        """End the task in silence.  True: it is over.  False: a thread still works on it, and ``when_over`` will
+        be called when that has ended."""
+        run = task.host
+        self.session.end(task)
+        self.streams.drop(task)
+        if not isinstance(run, Running):
+            return self.streams.over(task, when_over)
+        self._drop_queue(run)
+        if run.job is None or run.job.backing.withdraw(run.job):
+            run.job = None
+            return True
+        run.when_over.append(when_over)
+        return False
+
+    def close(self) -> int:
+        """The connection is gone: end everything.  Returns how many threads are still at work for it."""
+        still = 0
+        for task in list(self.session.tasks.values()):
+            still += not self.abort(task, _nothing)
+        for path in {id(p): p for p in self.paths.values()}.values():
+            path.lane.unit.detach(path.lane)
+        return still
+
+
+def _nothing() -> None: ...

@@ -1,0 +1,199 @@
+"""Streams: reads that are too long, or come too thick, to be answered within their own turn.
+
+Sans-IO.  A long read is produced piece by piece, and only while the answers already queued are few: so one
+READ of 32 MiB costs no more memory than one of 256 KiB, and a NOP-In never waits behind more than
+``session_output_bytes``.
+
+A piece that lies in the page cache of a base image is not read at all: the kernel sends it by itself
+(``FileRun``).  Only bases, because they never change: a page of an overlay could change between our saying
+"send" and its leaving."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from scsipub.iscsi.data import DATA_IN, FINAL, NO_TAG, OP_DATA_IN, STATUS_HERE, residual
+from scsipub.iscsi.framing import BHS
+from scsipub.iscsi.outbox import FileRun
+from scsipub.iscsi.transfers import Task
+from scsipub.scsi.plan import Plan
+from scsipub.target.backing import Job
+
+if TYPE_CHECKING:
+    from scsipub.target.nexus import Nexus, Path
+
+PIECE = 256 * 1024
+# From here on, sending from the page cache beats copying twice.
+SEND_FILE_FROM = 64 * 1024
+
+
+@attrs.define(eq=False)
+class Stream:
+    """One READ under way.  ``at``: next sector.  ``sent`` and ``total`` are bytes."""
+
+    task: Task
+    path: "Path"
+    at: int
+    total: int
+    actual: int
+    sent: int = 0
+    job: Job | None = None
+    when_over: list[Callable[[], None]] = attrs.field(factory=list)
+
+
+class Streams:
+    """The reads of one nexus, first come first served."""
+
+    __slots__ = ("in_threads", "nexus", "queue", "threaded")
+
+    def __init__(self, nexus: "Nexus") -> None:
+        self.nexus = nexus
+        self.queue: deque[Stream] = deque()
+        self.threaded: dict[int, Stream] = {}  # id(task) -> its stream
+        self.in_threads = 0  # bytes being read by threads
+
+    def start(self, task: Task, path: "Path", plan: Plan) -> None:
+        actual = plan.count * path.block_size
+        total = min(actual, task.expected) if task.reads else 0
+        if total == 0:
+            self.nexus.session.respond(task, 0x00, actual=actual)
+            self.nexus.settle()
+            return
+        self.queue.append(Stream(task, path, plan.first << path.shift, total, actual))
+
+    def pump(self, unsent: int) -> None:
+        """Produce answers while there is room.  ``unsent``: bytes the connection could not send yet."""
+        out, bound = self.nexus.session.out, self.nexus.limits.session_output_bytes
+        queue = self.queue
+        while queue and unsent + out.queued + self.in_threads < bound:
+            stream = queue[0]
+            if not self._piece(stream):
+                queue.popleft()
+                self._read_in_thread(stream)
+            elif stream.sent == stream.total:
+                queue.popleft()
+                self.nexus.settle()
+
+    def _piece(self, stream: Stream) -> bool:
+        """Put the next piece into the outbox.  False: it must come from a thread."""
+        session, path = self.nexus.session, stream.path
+        negotiated, out = session.negotiated, session.out
+        burst = negotiated.max_burst
+        size = min(
+            stream.total - stream.sent, negotiated.max_xmit_data_segment, burst - stream.sent % burst, PIECE
+        )
+        if (
+            size % 512
+            or negotiated.header_digest
+            or negotiated.data_digest
+            or out.size - out.used < BHS + size
+        ):
+            return self._piece_by_copy(stream)
+        sectors = size // 512
+        disk, backing = path.backing.disk, path.backing
+        if not backing.clear(stream.at, stream.at + sectors - 1, writes=False):
+            return False
+        at = out.used
+        run = disk.base_run(stream.at, sectors) if size >= SEND_FILE_FROM else None
+        if run is None and not disk.read_now(stream.at, sectors, out.view[at + BHS : at + BHS + size]):
+            return False
+        task = stream.task
+        offset = stream.sent
+        stream.at += sectors
+        stream.sent += size
+        last = stream.sent == stream.total
+        flags, count = (FINAL if last or stream.sent % burst == 0 else 0), 0
+        if last:
+            flag, count = residual(task.expected, stream.actual)
+            flags |= flag | STATUS_HERE
+            session.end(task)
+            session.counters.operations += 1
+        DATA_IN.pack_into(
+            out.view, at, OP_DATA_IN, flags, 0, size, 0, task.initiator_task_tag, NO_TAG,
+            session.take_stat_sn() if last else 0, session.exp_cmd_sn, session.max_cmd_sn, task.data_sn, offset,
+            count,
+        )  # fmt: skip
+        task.data_sn += 1
+        session.counters.bytes_read += size
+        if run is None:
+            out.used = at + BHS + size
+        else:
+            out.used = at + BHS
+            out.add_file(FileRun(run[0], run[1], size))
+        return True
+
+    def _span(self, stream: Stream) -> tuple[int, int]:
+        """(bytes, sectors) of the next piece when it is copied."""
+        size = min(stream.total - stream.sent, PIECE)
+        return size, -(-size // 512)
+
+    def _piece_by_copy(self, stream: Stream) -> bool:
+        size, sectors = self._span(stream)
+        if not stream.path.backing.clear(stream.at, stream.at + sectors - 1, writes=False):
+            return False
+        data = memoryview(bytearray(sectors * 512))
+        if not stream.path.backing.disk.read_now(stream.at, sectors, data):
+            return False
+        self._deliver(stream, data[:size])
+        return True
+
+    def _deliver(self, stream: Stream, data: memoryview) -> None:
+        session = self.nexus.session
+        session.data_in(stream.task, data, offset=stream.sent, total=stream.total, actual=stream.actual)
+        session.counters.bytes_read += len(data)
+        stream.at += -(-len(data) // 512)
+        stream.sent += len(data)
+
+    def _read_in_thread(self, stream: Stream) -> None:
+        size, sectors = self._span(stream)
+        backing, at = stream.path.backing, stream.at
+        data = memoryview(bytearray(sectors * 512))
+
+        def after(_: Any, error: BaseException | None) -> None:
+            self.in_threads -= size
+            stream.job = None
+            self.threaded.pop(id(stream.task), None)
+            if stream.task.ended:
+                for callback in stream.when_over:
+                    callback()
+            elif error is not None:
+                self.nexus._fail(stream.task, error, writing=False)
+            else:
+                self._deliver(stream, data[:size])
+                if stream.sent < stream.total:
+                    self.queue.appendleft(stream)
+                else:
+                    self.nexus.settle()
+
+        self.in_threads += size
+        stream.job = Job(
+            backing,
+            lambda: backing.disk.read(at, sectors, data),
+            after,
+            self.nexus._ready,
+            at,
+            at + sectors - 1,
+        )
+        self.threaded[id(stream.task)] = stream
+        backing.admit(stream.job)
+
+    def drop(self, task: Task) -> None:
+        """Forget the rest of an aborted read."""
+        for stream in self.queue:
+            if stream.task is task:
+                self.queue.remove(stream)
+                return
+
+    def over(self, task: Task, when_over: Callable[[], None]) -> bool:
+        """Is no thread reading for the task any more?  If one is, call back when it has ended."""
+        stream = self.threaded.get(id(task))
+        if stream is None or stream.job is None:
+            return True
+        if stream.job.backing.withdraw(stream.job):
+            self.in_threads -= self._span(stream)[0]
+            del self.threaded[id(task)]
+            return True
+        stream.when_over.append(when_over)
+        return False
