@@ -1,0 +1,55 @@
+"""What would block goes to a thread, and comes back to the loop.
+
+Knows trio's threads.  A disk call cannot be cancelled, so nothing here is abandoned: a session that ends
+waits for its threads, and a disk is closed only after them."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from scsipub.errors import CheckCondition, CommandEnded
+from scsipub.scsi.plan import Background
+from scsipub.scsi.sense import sense_for_oserror
+from scsipub.target.backing import Backing, Job
+
+if TYPE_CHECKING:
+    from scsipub.worker.connection import Connection
+    from scsipub.worker.main import Worker
+
+
+async def run_job(connection: "Connection", job: Job) -> None:
+    """One job, from thread to answer."""
+    result: Any = None
+    error: BaseException | None = None
+    # Once admitted a job holds its range: it must run and be reported, whatever happens to the session.
+    with trio.CancelScope(shield=True):
+        try:
+            result = await trio.to_thread.run_sync(job.work, limiter=connection.worker.threads)
+        except (OSError, CheckCondition, CommandEnded) as caught:
+            error = caught
+        connection.do(lambda: connection.nexus.finished(job, result, error, monotonic()))
+
+
+async def run_background(
+    worker: "Worker", background: Background, backing: Backing, over: Callable[[CheckCondition | None], None]
+) -> None:
+    """Work that outlives its command, one bounded step at a time."""
+    error: CheckCondition | None = None
+    backing.in_background += 1
+    try:
+        while True:
+            pause = await trio.to_thread.run_sync(
+                background.step, backing.medium, monotonic(), limiter=worker.threads
+            )
+            if pause is None:
+                break
+            await trio.sleep(pause)
+    except CheckCondition as check:
+        error = check
+    except OSError as failed:
+        error = sense_for_oserror(failed, writing=True)
+    finally:
+        backing.in_background -= 1
+    over(error)

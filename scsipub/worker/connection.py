@@ -1,0 +1,307 @@
+"""Connection: one initiator's TCP connection, from its first byte to its last.
+
+Knows trio and sockets.  Login goes by ``login``; after that the unit of work is a turn: one wake-up, one
+``recv_into`` the worker's shared buffer, many PDUs, one send, one checkpoint.  An idle connection holds no
+buffer at all; only the tail of an incomplete PDU is kept.
+
+A hot connection (whose last gap was shorter than a wake-up costs) polls its socket for a moment before it
+goes to sleep: waking up is the most expensive part of a short command."""
+
+import socket
+from collections.abc import Callable
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
+
+import trio
+
+from scsipub.errors import FramingLost
+from scsipub.iscsi.outbox import Segment
+from scsipub.target.nexus import Nexus
+from scsipub.target.turn import turn
+from scsipub.worker.blocking import run_job
+from scsipub.worker.output import Output, PeerGone
+
+if TYPE_CHECKING:
+    from scsipub.worker.main import Worker
+
+# A PDU larger than this that is not whole yet gets a buffer of its own, so that its bytes are moved once.
+LARGE = 16 * 1024
+# A cold connection tries polling once in so many turns, to find out whether it has become hot.
+TRY_SPINNING_EVERY = 16
+# Two commands further apart than this say nothing about polling.
+BRISK_SECONDS = 0.001
+
+
+class Connection:
+    """One connection in full feature phase.  Made by ``login`` when that has succeeded."""
+
+    __slots__ = (
+        "catching_up",
+        "cold_turns",
+        "drained",
+        "flushing",
+        "hot",
+        "in_turn",
+        "large",
+        "large_have",
+        "more",
+        "nexus",
+        "nursery",
+        "output",
+        "sent_at",
+        "sock",
+        "stalled_since",
+        "tail",
+        "worker",
+    )
+
+    def __init__(self, worker: "Worker", sock: socket.socket, nexus: Nexus, tail: bytes) -> None:
+        self.worker = worker
+        self.sock = sock
+        self.nexus = nexus
+        self.output = Output(sock)
+        self.tail = tail  # the incomplete PDU at the end of what came last
+        self.large: bytearray | None = None  # a large PDU on its way, and how much of it is here
+        self.large_have = 0
+        self.more = False  # whole PDUs are left in the tail: no need to wait for the socket
+        self.nursery: trio.Nursery | None = None
+        self.in_turn = False
+        self.catching_up = False
+        self.flushing = False
+        self.drained = trio.lowlevel.ParkingLot()
+        self.hot = False
+        self.cold_turns = 0
+        self.sent_at = 0.0  # when our last answer left, for the gap that follows
+        self.stalled_since = 0.0  # since when the peer takes nothing; 0: it does
+        nexus.wake = self.wake
+
+    # -- the life of it ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until logout, loss or shutdown.  On return no thread works for this session any more."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self.nursery = nursery
+                self.after_turn()
+                if self.tail:
+                    self.process(0)
+                while not self.finished():
+                    await self._one_turn()
+                await self._drain()
+                self.nexus.close()
+                nursery.cancel_scope.cancel()
+        except* (PeerGone, trio.ClosedResourceError):
+            pass
+        finally:
+            if self.hot:
+                self.worker.hot_connections -= 1
+            self.nexus.close()
+
+    def finished(self) -> bool:
+        return self.nexus.session.closing
+
+    async def _drain(self) -> None:
+        """The last answers should still arrive, if the peer takes them."""
+        with trio.move_on_after(5.0):
+            while self.output.unsent:
+                await self.drained.park()
+
+    # -- receiving ---------------------------------------------------------------------------------------
+
+    # Hot: once per wake-up.
+    async def _one_turn(self) -> None:
+        if self.output.unsent >= self.worker.limits.output_backpressure_bytes:
+            await self.drained.park()
+            return
+        got = self._receive()
+        if got < 0 and self.more:
+            got = 0
+        elif got < 0:
+            if self._may_spin():
+                got = self._spin()
+            if got < 0:
+                await trio.lowlevel.wait_readable(self.sock)
+                return
+        elif got == 0:
+            raise PeerGone("end of stream")
+        self.sent_at = monotonic()
+        self.process(got)
+        await trio.lowlevel.checkpoint()
+
+    def _receive(self) -> int:
+        """Bytes read; -1 when there are none; 0 at the end of the stream."""
+        try:
+            if self.large is not None:
+                return self.sock.recv_into(memoryview(self.large)[self.large_have :])
+            have = len(self.tail)
+            if have:
+                self.worker.buffer[:have] = self.tail
+            return self.sock.recv_into(self.worker.buffer[have:])
+        except BlockingIOError:
+            return -1
+        except OSError as error:
+            raise PeerGone(str(error)) from error
+
+    def process(self, got: int) -> None:
+        """Handle what is in the buffer: the kept tail and ``got`` new bytes behind it."""
+        worker = self.worker
+        if self.large is not None:
+            self.large_have += got
+            if self.large_have < len(self.large):
+                return
+            view, end = memoryview(self.large), self.large_have
+            self.large = None
+        else:
+            end = len(self.tail) + got
+            view = worker.buffer
+            if not got:
+                view[:end] = self.tail
+        at, more = self._turns(view, end)
+        self._keep_tail(view, at, end)
+        self.more = more
+
+    def _turns(self, view: memoryview, end: int) -> tuple[int, bool]:
+        """Take PDUs until none is whole any more, or our slice is spent.  Returns (how far, is there more)."""
+        nexus, worker = self.nexus, self.worker
+        began = now = monotonic()
+        at = 0
+        self.in_turn = True
+        try:
+            while True:
+                before, at = at, turn(nexus, view, at, end, now)
+                self.after_turn()
+                if at == before or nexus.session.closing:
+                    return at, False
+                if self.output.unsent >= worker.limits.output_backpressure_bytes:
+                    return at, True
+                if at == end:
+                    return at, False
+                now = monotonic()
+                if now - began > worker.limits.turn_seconds:
+                    return at, True
+        except FramingLost:
+            self.send(worker.out.take())  # what came before it was in order
+            raise
+        except BaseException:
+            worker.out.take()  # the outbox is everybody's: not one byte may stay for the next session
+            raise
+        finally:
+            self.in_turn = False
+
+    def _keep_tail(self, view: memoryview, at: int, end: int) -> None:
+        if at == end or self.nexus.session.closing:
+            self.tail = b""
+            return
+        need = self.nexus.session.needs(view, at, end)
+        if need > LARGE:
+            self.large = bytearray(need)
+            self.large_have = end - at
+            memoryview(self.large)[: end - at] = view[at:end]
+            self.tail = b""
+        else:
+            self.tail = bytes(view[at:end])
+
+    # -- waiting -----------------------------------------------------------------------------------------
+
+    def _may_spin(self) -> bool:
+        if self.nexus.session.tasks and self.nexus.jobs:
+            return False
+        if self.hot:
+            return self.worker.hot_connections <= self.worker.spinners
+        self.cold_turns += 1
+        return self.cold_turns % TRY_SPINNING_EVERY == 0 and monotonic() - self.sent_at < BRISK_SECONDS
+
+    def _spin(self) -> int:
+        """Poll the socket for as long as a wake-up would cost.  -1: nothing came."""
+        until = perf_counter() + self.worker.limits.spin_seconds
+        while perf_counter() < until:
+            got = self._receive()
+            if got >= 0:
+                self._set_hot(True)
+                return got
+        self._set_hot(False)
+        return -1
+
+    def _set_hot(self, hot: bool) -> None:
+        if hot != self.hot:
+            self.hot = hot
+            self.worker.hot_connections += 1 if hot else -1
+
+    # -- after a turn ------------------------------------------------------------------------------------
+
+    def after_turn(self) -> None:
+        """Produce what there is room for, start the threads, send.  Synchronous; may be called at any time
+        when the outbox holds only answers of this session."""
+        try:
+            self._after_turn()
+        except BaseException:
+            self.worker.out.take()
+            raise
+
+    def _after_turn(self) -> None:
+        nexus, nursery, worker = self.nexus, self.nursery, self.worker
+        streams = nexus.streams
+        while True:
+            if streams.queue:
+                streams.pump(self.output.unsent)
+            if nexus.jobs and nursery is not None:
+                jobs, nexus.jobs = nexus.jobs, []
+                for job in jobs:
+                    nursery.start_soon(run_job, self, job)
+            if nexus.backgrounds:
+                works, nexus.backgrounds = nexus.backgrounds, []
+                for work in works:
+                    worker.start_background(*work)
+            if not worker.out.queued:
+                break
+            self.send(worker.out.take())
+            if not streams.queue or self.output.unsent >= worker.limits.session_output_bytes:
+                break
+
+    def send(self, segments: list[Segment]) -> None:
+        output = self.output
+        output.send(segments)
+        if output.unsent and not self.flushing and self.nursery is not None:
+            self.flushing = True
+            self.stalled_since = monotonic()
+            self.nursery.start_soon(self._flush)
+
+    async def _flush(self) -> None:
+        """Lives while there is a backlog."""
+        output = self.output
+        try:
+            while output.unsent:
+                await trio.lowlevel.wait_writable(self.sock)
+                before = output.unsent
+                output.flush()
+                if output.unsent < before:
+                    self.stalled_since = monotonic()
+                if output.unsent < self.worker.limits.session_output_bytes and not self.in_turn:
+                    self.after_turn()
+                self.drained.unpark_all()
+        finally:
+            self.flushing = False
+            self.stalled_since = 0.0
+
+    def wake(self) -> None:
+        """Somebody (a thread, another session of the unit) has made work or answers for us."""
+        if self.in_turn or self.catching_up or self.nursery is None:
+            return
+        self.catching_up = True
+        self.nursery.start_soon(self._catch_up)
+
+    async def _catch_up(self) -> None:
+        self.catching_up = False
+        self.after_turn()
+        if self.finished():
+            await self._drain()
+            trio.lowlevel.notify_closing(self.sock)
+
+    def do(self, deed: Callable[[], None]) -> None:
+        """Run something that may answer (a ping, the end of a job), and send what came of it."""
+        try:
+            deed()
+        except BaseException:
+            self.worker.out.take()
+            raise
+        self.after_turn()

@@ -1,0 +1,248 @@
+"""Login on a socket: reads PDUs, asks control what only control knows, ends in a session or in nothing.
+
+Source: RFC 7143 §6.3; the rules are in ``iscsi.login``, this is its pump.  Knows trio and sockets.
+Everything is bounded before it is read: a header that promises more than a login PDU may hold ends the
+connection, and the deadline counts from accept."""
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from scsipub.errors import FramingLost, LoginRefused
+from scsipub.iscsi import pdu
+from scsipub.iscsi.chap import at_least
+from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus, Opcode
+from scsipub.iscsi.framing import BHS
+from scsipub.iscsi.login import (
+    AskCatalogue,
+    AskSecrets,
+    AuthPolicy,
+    LoginFinished,
+    LoginPhase,
+    LoginRedirected,
+    Outcome,
+    Redirect,
+    Respond,
+    SecretsVerdict,
+    TargetFound,
+)
+from scsipub.iscsi.pdu import wire
+from scsipub.target.descriptor import TargetDescriptor, Verdict
+from scsipub.worker.arrival import Arrival
+from scsipub.worker.output import PeerGone
+from supervisor.channel import CallError, ChannelClosed
+
+if TYPE_CHECKING:
+    from scsipub.worker.main import Worker
+
+
+@attrs.frozen(kw_only=True)
+class LoggedIn:
+    """A login that succeeded.  The final response is packed but not sent: the disks are opened first."""
+
+    finished: LoginFinished
+    target: TargetDescriptor | None  # None: a discovery session
+    tail: bytes  # what came behind the last login PDU
+    session: str
+
+
+class Login:
+    """One login.  ``run`` returns None when the connection went to another worker."""
+
+    def __init__(self, worker: "Worker", arrival: Arrival) -> None:
+        self.worker = worker
+        self.arrival = arrival
+        self.sock = arrival.sock
+        self.data = bytearray(arrival.head)
+        self.read_so_far = b""
+        self.phase = LoginPhase(limits=worker.limits, random=worker.random)
+        self.target: TargetDescriptor | None = None
+        self.session = arrival.id
+        self.initiator = ""
+
+    async def run(self) -> LoggedIn | None:
+        try:
+            while True:
+                outcomes = self.phase.receive(await self._read())
+                while outcomes:
+                    outcome = outcomes.pop(0)
+                    if isinstance(outcome, LoginFinished):
+                        return LoggedIn(
+                            finished=outcome, target=self.target, tail=bytes(self.data), session=self.session
+                        )
+                    more = await self._follow(outcome)
+                    if more is None:
+                        return None
+                    outcomes += more
+        except LoginRefused as refused:
+            await self.refuse(refused)
+            raise
+
+    async def _follow(self, outcome: Outcome) -> list[Outcome] | None:
+        if isinstance(outcome, Respond):
+            if self.arrival.answered:
+                self.arrival.answered -= 1  # the worker that began this login has sent it
+            else:
+                await self.send(wire(outcome.response))
+            return []
+        if isinstance(outcome, LoginRedirected):
+            await self.send(wire(outcome.response))
+            raise PeerGone(f"redirected to {outcome.address}")
+        if isinstance(outcome, AskCatalogue):
+            return await self._ask_catalogue(outcome)
+        if isinstance(outcome, AskSecrets):
+            return self.phase.secrets_say(await self._ask_secrets(outcome))
+        raise LoginRefused(LoginStatus.TARGET_ERROR, f"no way to follow {outcome!r}")
+
+    # -- control -----------------------------------------------------------------------------------------
+
+    async def _ask_catalogue(self, ask: AskCatalogue) -> list[Outcome] | None:
+        self.initiator = ask.initiator_name
+        arrival = self.arrival
+        answer = await self._call(
+            "resolve",
+            {
+                "connection": arrival.id,
+                "discovery": ask.session_type == "Discovery",
+                "initiator": ask.initiator_name,
+                "target": ask.target_name or "",
+                "isid": ask.isid.hex(),
+                "tsih": ask.tsih,
+                "cid": ask.cid,
+                "source": arrival.source,
+                "portal": arrival.portal,
+                "tls": arrival.tls,
+            },
+        )
+        verdict = Verdict.from_json(answer)
+        if verdict.refuse is not None:
+            raise LoginRefused(verdict.refuse, verdict.why)
+        if verdict.hand_on is not None:
+            await self._hand_on(verdict.hand_on, ask.answered)
+            return None
+        if verdict.redirect is not None:
+            return list(self.phase.catalogue_says(Redirect(verdict.redirect)))
+        if verdict.target is None:
+            return list(self.phase.catalogue_says(TargetFound(auth=AuthPolicy())))
+        self.target = verdict.target
+        self.session = verdict.target.session
+        auth = verdict.target.auth
+        return list(
+            self.phase.catalogue_says(
+                TargetFound(
+                    auth=AuthPolicy(
+                        required=auth.required,
+                        algorithms=at_least(ChapAlgorithm(auth.algorithm_floor)) if auth.required else (),
+                        mutual=auth.mutual,
+                    ),
+                    portal_group_tag=verdict.target.portal_group,
+                )
+            )
+        )
+
+    async def _ask_secrets(self, ask: AskSecrets) -> SecretsVerdict:
+        mutual = None
+        if ask.mutual is not None:
+            mutual = {"identifier": ask.mutual[0], "challenge": ask.mutual[1].hex()}
+        answer = await self._call(
+            "check_secret",
+            {
+                "target": self.target.name if self.target else "",
+                "user": ask.chap_name,
+                "algorithm": ask.algorithm,
+                "identifier": ask.identifier,
+                "challenge": ask.challenge.hex(),
+                "response": ask.response.hex(),
+                "mutual": mutual,
+            },
+        )
+        return SecretsVerdict(
+            ok=bool(answer["ok"]),
+            principal=str(answer.get("principal") or ""),
+            mutual_name=answer.get("mutual_name"),
+            mutual_response=bytes.fromhex(answer["mutual_response"])
+            if answer.get("mutual_response")
+            else None,
+        )
+
+    async def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = await self.worker.control.call(method, params)
+        except (CallError, ChannelClosed) as error:
+            raise LoginRefused(LoginStatus.SERVICE_UNAVAILABLE, f"control did not answer: {error}") from error
+        if not isinstance(answer, dict):
+            raise LoginRefused(LoginStatus.TARGET_ERROR, f"control answered {answer!r}")
+        return answer
+
+    async def _hand_on(self, worker: int, answered: int) -> None:
+        """Nothing that matters has been answered yet, so the owner can begin where we began."""
+        self.arrival.head = self.read_so_far + bytes(self.data)
+        self.arrival.answered = answered
+        params = {"worker": worker, "arrival": self.arrival.to_json()}
+        try:
+            await self.worker.control.call("hand_on", params, fds=[self.sock.fileno()])
+        except (CallError, ChannelClosed) as error:
+            raise LoginRefused(
+                LoginStatus.SERVICE_UNAVAILABLE, f"the owner cannot be reached: {error}"
+            ) from error
+
+    # -- the socket --------------------------------------------------------------------------------------
+
+    async def _read(self) -> pdu.LoginRequest:
+        """The next Login Request.  Raises FramingLost for anything else: it gets no answer."""
+        data = self.data
+        await self._fill(1)
+        # The I bit of a Login Request is always set; an HTTP request or a TLS hello ends here, at its first byte.
+        if data[0] != 0x40 | Opcode.LOGIN_REQUEST:
+            raise FramingLost(_stranger(data))
+        await self._fill(BHS)
+        ahs, length = data[4] * 4, int.from_bytes(data[5:8])
+        if length > self.worker.limits.login_pdu_bytes:
+            raise FramingLost(f"login PDU of {length} bytes")
+        total = BHS + ahs + ((length + 3) & ~3)
+        await self._fill(total)
+        request = pdu.LoginRequest.unpack_untrusted(
+            bytes(data[:BHS]),
+            data=bytes(data[BHS + ahs : BHS + ahs + length]),
+            ahs=bytes(data[BHS : BHS + ahs]),
+        )
+        self.read_so_far += bytes(data[:total])
+        del data[:total]
+        return request
+
+    async def _fill(self, size: int) -> None:
+        while len(self.data) < size:
+            try:
+                more = self.sock.recv(self.worker.limits.login_pdu_bytes + BHS)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self.sock)
+                continue
+            except OSError as error:
+                raise PeerGone(str(error)) from error
+            if not more:
+                raise PeerGone("end of stream")
+            self.data += more
+
+    async def send(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.sock.send(view) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self.sock)
+            except OSError as error:
+                raise PeerGone(str(error)) from error
+
+    async def refuse(self, refused: LoginRefused) -> None:
+        """Say no, once; the caller closes."""
+        with trio.move_on_after(1.0):
+            await self.send(wire(self.phase.refusal(refused)))
+
+
+def _stranger(data: bytes | bytearray) -> str:
+    if data[0] == 0x16:
+        return "a TLS handshake on the plain port"
+    if bytes(data[:4]) in (b"GET ", b"POST", b"HEAD", b"OPTI", b"CONN", b"PUT "):
+        return "an HTTP request"
+    return f"the first PDU has opcode 0x{data[0] & 0x3F:02x}, not Login"

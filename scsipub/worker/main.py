@@ -1,0 +1,366 @@
+"""The worker process: takes sockets from control, serves each in a scope that may crash alone.
+
+Started as ``python -m scsipub worker --channel-fd N``.  Knows trio.  Asks control for everything it needs to
+know, and tells it what it did; holds no secret and writes no metadata."""
+
+import contextlib
+import gc
+import logging
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import attrs
+import cattrs
+import trio
+
+from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
+from scsipub.iscsi.login import Negotiated
+from scsipub.iscsi.outbox import Outbox
+from scsipub.iscsi.pdu import wire
+from scsipub.iscsi.session import Counters, Session
+from scsipub.iscsi.text_exchange import TargetRecord
+from scsipub.limits import Limits
+from scsipub.scsi.plan import Background
+from scsipub.target.backing import Backing
+from scsipub.target.discovery import PortalPolicy, records
+from scsipub.target.nexus import Nexus
+from scsipub.worker.arrival import Arrival
+from scsipub.worker.blocking import run_background
+from scsipub.worker.connection import Connection
+from scsipub.worker.login import LoggedIn, Login
+from scsipub.worker.output import PeerGone
+from scsipub.worker.units import OpenTarget, Units
+from scsipub.worker.watch import watch
+from supervisor.channel import Channel, ChannelClosed, Handler
+from supervisor.child import child_channel
+from supervisor.dynamic import DynamicSupervisor
+
+log = logging.getLogger("scsipub.worker")
+
+RECEIVE_BYTES = 1024 * 1024  # the shared buffer: one recv takes what a busy socket holds
+
+
+@attrs.define(eq=False)
+class Live:
+    """One session, as the registry and the operator see it."""
+
+    id: str
+    target: str
+    initiator: str
+    source: str
+    since: str
+    tls: bool
+    connection: Connection
+    cancel: Callable[[], None]
+    began: float
+
+    def to_json(self) -> dict[str, Any]:
+        counters = self.connection.nexus.session.counters
+        seconds = max(monotonic() - self.began, 0.001)
+        return {
+            "id": self.id,
+            "target": self.target,
+            "initiator": self.initiator,
+            "source": self.source,
+            "since": self.since,
+            "tls": self.tls,
+            "bytes_read": counters.bytes_read,
+            "bytes_written": counters.bytes_written,
+            "operations": counters.operations,
+            "iops": round(counters.operations / seconds, 1),
+            "last_error": counters.last_error,
+        }
+
+
+class Worker:
+    """Everything the sessions of one process share."""
+
+    control: Channel
+    limits: Limits
+    portals: list[PortalPolicy]
+    units: Units
+    threads: trio.CapacityLimiter
+
+    def __init__(self) -> None:
+        self.out = Outbox()
+        self.buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self.sessions = DynamicSupervisor(name="sessions")
+        self.live: dict[str, Live] = {}
+        self.connections = 0  # all of them, logged in or not
+        self.hot_connections = 0
+        self.spinners = 1
+        self.totals = Counters()  # of the sessions that have ended
+        self.random: Callable[[int], bytes] = os.urandom
+        self.jitter = random.Random()
+        self.nursery: trio.Nursery | None = None
+
+    def configure(self, control: Channel, settings: dict[str, Any]) -> None:
+        """What control wants to be so.  Comes before the first connection."""
+        self.control = control
+        self.limits = cattrs.structure(settings["limits"], Limits)
+        self.portals = [PortalPolicy.from_json(p) for p in settings["portals"]]
+        self.units = Units(settings["overlays_dir"], self.limits, settings["incarnation"])
+        self.threads = trio.CapacityLimiter(self.limits.worker_threads)
+
+    def handlers(self) -> dict[str, Handler]:
+        """What control may call."""
+        return {
+            "take": self.take,
+            "sessions": self.list_sessions,
+            "kick": self.kick,
+            "still_there": self.still_there,
+            "statistics": self.statistics,
+        }
+
+    # -- what control says -------------------------------------------------------------------------------
+
+    def take(self, params: Any, fds: list[int]) -> None:
+        """A new connection, accepted by control or handed on by another worker."""
+        arrival = Arrival.from_json(params, fds[0])
+        self.connections += 1
+        self.sessions.start_child(f"{arrival.id} {monotonic()}", self.serve, arrival)
+
+    def list_sessions(self, params: Any, fds: list[int]) -> Any:
+        return [live.to_json() for live in self.live.values()]
+
+    def kick(self, params: Any, fds: list[int]) -> Any:
+        live = self.live.get(params["id"])
+        if live is not None:
+            live.cancel()
+        return live is not None
+
+    def still_there(self, params: Any, fds: list[int]) -> Any:
+        """Is this session's peer still connected?  An unread end of stream says no."""
+        live = self.live.get(params["id"])
+        if live is None:
+            return params["id"] in self.sessions.children
+        try:
+            return live.connection.sock.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
+    def statistics(self, params: Any, fds: list[int]) -> Any:
+        counters = [self.totals] + [live.connection.nexus.session.counters for live in self.live.values()]
+        return {
+            "sessions": len(self.live),
+            "connections": self.connections,
+            "bytes_read": sum(c.bytes_read for c in counters),
+            "bytes_written": sum(c.bytes_written for c in counters),
+            "operations": sum(c.operations for c in counters),
+        }
+
+    # -- one connection ----------------------------------------------------------------------------------
+
+    async def serve(self, arrival: Arrival) -> None:
+        """From accept to close.  Whatever escapes is counted and told once; nobody else notices."""
+        self._prepare(arrival.sock)
+        handed_on = False
+        login = Login(self, arrival)
+        try:
+            left = arrival.accepted + self.limits.login_seconds - monotonic()
+            with trio.move_on_after(max(0.0, left)) as deadline:
+                logged_in = await login.run()
+            if deadline.cancelled_caught:
+                self.complain(
+                    "login timeout", arrival, f"not logged in after {self.limits.login_seconds:g} s"
+                )
+            elif logged_in is None:
+                handed_on = True
+            else:
+                await self._session(arrival, login, logged_in)
+        except LoginRefused as refused:
+            self.complain("login refused", arrival, str(refused), status=refused.status, login=login)
+        except FramingLost as lost:
+            self.complain("malformed", arrival, lost.why)
+        except PeerError as error:
+            self.complain("malformed", arrival, str(error))
+        except PeerGone:
+            pass
+        except Exception as error:
+            self.complain("crash", arrival, f"{type(error).__name__}: {error}")
+            log.exception("session %s of %s crashed", arrival.id, arrival.source)
+        finally:
+            self.connections -= 1
+            arrival.sock.close()
+            if not handed_on:
+                self.tell("closed", {"connection": arrival.id})
+
+    def _prepare(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) if sock.family != socket.AF_UNIX else None
+
+    async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
+        negotiated = logged_in.finished.parameters
+        opened: OpenTarget | None = None
+        nexus: Nexus | None = None
+        with trio.CancelScope() as scope:
+            try:
+                if logged_in.target is not None:
+                    try:
+                        opened = await trio.to_thread.run_sync(
+                            self.units.open, logged_in.target, limiter=self.threads
+                        )
+                    except OSError as error:
+                        raise LoginRefused(0x0300, f"{logged_in.target.name}: {error}") from error
+                    nexus = self.units.connect(opened, negotiated.initiator_name)
+                else:
+                    nexus = Nexus(self.limits, {}, _nobody)
+                await login.send(wire(logged_in.finished.response))
+                await self._full_feature(arrival, logged_in, negotiated, nexus, scope.cancel)
+            except LoginRefused as refused:
+                await login.refuse(refused)
+                raise
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._end(arrival, logged_in, opened, nexus)
+
+    async def _full_feature(
+        self,
+        arrival: Arrival,
+        logged_in: LoggedIn,
+        negotiated: Negotiated,
+        nexus: Nexus,
+        cancel: Callable[[], None],
+    ) -> None:
+        discovery = logged_in.target is None
+        session = Session(
+            negotiated,
+            self.limits,
+            self.out,
+            None if discovery else nexus,
+            stat_sn=(logged_in.finished.response.stat_sn + 1) & 0xFFFFFFFF,
+            now=monotonic(),
+            targets=await self._targets(arrival, logged_in),
+        )
+        nexus.session = session
+        connection = Connection(self, arrival.sock, nexus, logged_in.tail)
+        live = Live(
+            logged_in.session,
+            logged_in.target.name if logged_in.target else "",
+            negotiated.initiator_name,
+            arrival.source,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            arrival.tls,
+            connection,
+            cancel,
+            monotonic(),
+        )
+        self.live[live.id] = live
+        self.tell("opened", {"connection": arrival.id, "session": live.id, "discovery": discovery})
+        try:
+            with trio.CancelScope() as life:
+                if discovery:
+                    life.deadline = trio.current_time() + self.limits.discovery_seconds
+                await connection.run()
+        finally:
+            del self.live[live.id]
+            counters = session.counters
+            self.totals.operations += counters.operations
+            self.totals.bytes_read += counters.bytes_read
+            self.totals.bytes_written += counters.bytes_written
+
+    async def _targets(
+        self, arrival: Arrival, logged_in: LoggedIn
+    ) -> Callable[[str | None], list[TargetRecord]]:
+        """What SendTargets may say here: fetched once, at login, because text exchanges do not wait."""
+        policy = self.portals[arrival.portal]
+        if logged_in.target is not None:
+            names = [logged_in.target.name]
+        else:
+            answer = await self.control.call(
+                "list_targets", {"initiator": logged_in.finished.parameters.initiator_name}
+            )
+            names = [str(name) for name in answer] if isinstance(answer, list) else []
+        return lambda wanted: records(names, wanted, policy, arrival.local, arrival.local_port)
+
+    async def _end(
+        self, arrival: Arrival, logged_in: LoggedIn, opened: OpenTarget | None, nexus: Nexus | None
+    ) -> None:
+        written = False
+        if opened is not None and nexus is not None and self.units.disconnect(opened, nexus):
+            written = await trio.to_thread.run_sync(self.units.close, opened, limiter=self.threads)
+        if logged_in.target is not None:
+            self.tell("ended", {"session": logged_in.session, "written": written})
+
+    # -- telling -----------------------------------------------------------------------------------------
+
+    def tell(self, what: str, params: dict[str, Any]) -> None:
+        if not self.control.try_cast(what, params):
+            log.warning("could not tell control: %s", what)
+
+    def complain(
+        self, kind: str, arrival: Arrival, why: str, *, status: int = 0, login: Login | None = None
+    ) -> None:
+        """Control counts it, and logs it if it has not done so lately."""
+        self.tell(
+            "complaint",
+            {
+                "kind": kind,
+                "source": arrival.source,
+                "why": why[:300],
+                "status": status,
+                "initiator": login.initiator if login else "",
+                "session": arrival.id,
+            },
+        )
+
+    def start_background(
+        self, background: Background, backing: Backing, over: Callable[[CheckCondition | None], None]
+    ) -> None:
+        if self.nursery is not None:
+            self.nursery.start_soon(run_background, self, background, backing, over)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    async def drain(self, seconds: float) -> None:
+        """Ask every initiator to log out, wait a little, then close what is left."""
+        for live in list(self.live.values()):
+            session = live.connection.nexus.session
+            if session.may_ping:  # those who know NOPs know asynchronous messages as well
+                live.connection.do(partial(session.ask_for_logout, max(1, int(seconds))))
+        with trio.move_on_after(max(0.0, seconds - 1.0)):
+            while any(live.connection.nexus.session.may_ping for live in self.live.values()):
+                await trio.sleep(0.05)
+        for child in list(self.sessions.children.values()):
+            child.cancel()
+        while self.sessions.children:
+            await trio.sleep(0.01)
+
+
+def _nobody() -> None: ...
+
+
+async def serve(channel_fd: int) -> None:
+    """The life of the process."""
+    worker = Worker()
+    async with child_channel(channel_fd, worker.handlers()) as control:
+        settings = await control.call("configure", {})
+        if not isinstance(settings, dict):
+            raise SystemExit("control sent no settings")
+        worker.configure(control, settings)
+        async with trio.open_nursery() as nursery:
+            worker.nursery = nursery
+            await nursery.start(worker.sessions.run)
+            nursery.start_soon(watch, worker)
+            await control.ready({"pid": os.getpid()})
+            await control.draining.wait()
+            with contextlib.suppress(ChannelClosed):
+                await worker.drain(control.drain_seconds or worker.limits.drain_seconds)
+            nursery.cancel_scope.cancel()
+
+
+def main(arguments: list[str]) -> None:
+    """``--channel-fd N``: the descriptor that control passed."""
+    channel_fd = int(arguments[arguments.index("--channel-fd") + 1])
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    # Thousands of sessions are long-lived garbage-free objects: look through them rarely.
+    gc.set_threshold(100_000, 50, 50)
+    trio.run(serve, channel_fd)

@@ -1,0 +1,136 @@
+"""Units: from a target's description to logical units with disks that a session can use.
+
+Knows storage and scsi through ``target``.  Opens each base once per worker.  A disposable target gets units
+and disks of its own for every session; a shared one has them once, for as long as a session uses it."""
+
+from collections.abc import Callable
+
+import attrs
+
+from scsipub.limits import Limits
+from scsipub.scsi.attentions import POWER_ON_OR_RESET
+from scsipub.scsi.identity import UnitConfig
+from scsipub.scsi.lane import Peer
+from scsipub.scsi.unit import LogicalUnit
+from scsipub.storage.base import Base, Blank
+from scsipub.storage.disk import Disk
+from scsipub.storage.layout import OverlayId, OverlayPaths
+from scsipub.target.backing import Backing
+from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
+from scsipub.target.nexus import Nexus, Path
+
+
+@attrs.define(eq=False)
+class OpenTarget:
+    """The units of one target in this worker, and who uses them."""
+
+    descriptor: TargetDescriptor
+    backings: dict[int, Backing]
+    nexuses: set[Nexus] = attrs.field(factory=set)
+
+
+class Units:
+    """All open targets of one worker.  Opening and closing may block: call them in a thread."""
+
+    def __init__(self, overlays_dir: str, limits: Limits, incarnation: int) -> None:
+        self.overlays_dir = overlays_dir
+        self.limits = limits
+        self.incarnation = incarnation
+        self.bases: dict[str, Base] = {}
+        self.blanks: dict[int, Blank] = {}
+        self.shared: dict[str, OpenTarget] = {}
+
+    def open(self, descriptor: TargetDescriptor) -> OpenTarget:
+        """Open what the session needs.  Raises OSError when an image or an overlay cannot be opened."""
+        if descriptor.shared and descriptor.name in self.shared:
+            return self.shared[descriptor.name]
+        backings: dict[int, Backing] = {}
+        try:
+            for lun in descriptor.luns:
+                backings[lun.lun] = self._open_lun(descriptor, lun)
+        except BaseException:
+            for backing in backings.values():
+                backing.disk.close()
+            raise
+        opened = OpenTarget(descriptor, backings)
+        if descriptor.shared:
+            self.shared[descriptor.name] = opened
+        return opened
+
+    def _open_lun(self, descriptor: TargetDescriptor, lun: LunDescriptor) -> Backing:
+        base = self._base(lun)
+        overlay = OverlayId.parse(lun.overlay)
+        if overlay is None:
+            raise OSError(f"{lun.overlay!r} names no overlay")
+        paths = OverlayPaths(self.overlays_dir, overlay, owner=self.incarnation)
+        sectors = -(-lun.size // lun.block_size) * (lun.block_size // 512)
+        disk = Disk(base, paths, lun.budget, read_only=lun.read_only, sectors=sectors)
+        if lun.adopt:
+            disk.adopt()
+        config = UnitConfig(
+            uuid=bytes.fromhex(lun.uuid),
+            block_size=lun.block_size,
+            thin=lun.thin,
+            read_only=lun.read_only,
+            removable=lun.removable,
+            target_name=descriptor.name,
+            portal_group=descriptor.portal_group,
+            physical_exponent=3 if lun.block_size == 512 else 0,
+            max_transfer_bytes=self.limits.max_transfer_bytes,
+            sanitize_seconds=lun.sanitize_seconds,
+        )
+        return Backing(LogicalUnit(config, blocks=sectors * 512 // lun.block_size), disk, lun.block_size)
+
+    def _base(self, lun: LunDescriptor) -> Base | Blank:
+        if lun.image is None:
+            sectors = -(-lun.size // 512)
+            if sectors not in self.blanks:
+                self.blanks[sectors] = Blank(sectors)
+            return self.blanks[sectors]
+        # An image that was replaced under its name is another image.
+        key = f"{lun.image} {lun.image_sha256}"
+        if key not in self.bases:
+            self.bases[key] = Base.open(lun.image, lun.image_sha256)
+        return self.bases[key]
+
+    def connect(self, opened: OpenTarget, initiator: str) -> Nexus:
+        """A nexus into every unit of the target.
+
+        Its first command meets 29h/00h, whatever happened before: the one code that every initiator, the
+        simplest included, takes for "try again"."""
+        numbers = sorted(opened.backings)
+        paths: dict[int, Path] = {}
+
+        def peers() -> list[Peer]:
+            return [Peer(p.backing.unit, p.lane, p.backing.medium) for p in paths.values()]
+
+        for number, backing in opened.backings.items():
+            lane = backing.unit.attach(
+                initiator, luns=lambda: numbers, peers=peers, attention=POWER_ON_OR_RESET
+            )
+            size = backing.medium.block_size
+            paths[number] = Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1)
+        nexus = Nexus(self.limits, paths, _not_yet)
+        opened.nexuses.add(nexus)
+        nexus.management.siblings = opened.nexuses
+        return nexus
+
+    def disconnect(self, opened: OpenTarget, nexus: Nexus) -> bool:
+        """The session is over and its threads have ended.  True if the target's disks are free to close."""
+        opened.nexuses.discard(nexus)
+        return not opened.descriptor.shared
+
+    def close(self, opened: OpenTarget) -> bool:
+        """Let go of the disks; True if anything was written to them."""
+        written = False
+        for backing in opened.backings.values():
+            written |= backing.disk.statistics().written
+            backing.disk.close()
+        self.shared.pop(opened.descriptor.name, None) if opened.descriptor.shared else None
+        return written
+
+
+def _not_yet() -> None: ...
+
+
+Wake = Callable[[], None]

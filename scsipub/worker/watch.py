@@ -1,0 +1,55 @@
+"""The watch: once a second, look at every session for what only time can tell.
+
+One task for all sessions of a worker, because ten thousand timers cost more than one walk.  Pings go only to
+initiators that have shown that they know them; a firmware initiator is never disturbed."""
+
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import trio
+
+from scsipub.errors import CheckCondition
+from scsipub.iscsi.transfers import NOT_ENOUGH_UNSOLICITED_DATA, Task
+
+if TYPE_CHECKING:
+    from scsipub.worker.main import Live, Worker
+
+WALK_SECONDS = 1.0
+SLICE = 500  # sessions looked at before others get the loop
+
+
+async def watch(worker: "Worker") -> None:
+    while True:
+        await trio.sleep(WALK_SECONDS)
+        for i, live in enumerate(list(worker.live.values())):
+            look(worker, live, monotonic())
+            if i % SLICE == SLICE - 1:
+                await trio.lowlevel.checkpoint()
+
+
+def look(worker: "Worker", live: "Live", now: float) -> None:
+    """Decide about one session.  Ends it, pings it, or leaves it alone."""
+    limits, connection = worker.limits, live.connection
+    session = connection.nexus.session
+    if connection.stalled_since and now - connection.stalled_since > limits.transmit_stall_seconds:
+        session.counters.last_error = "the initiator took no data"
+        live.cancel()
+        return
+    if session.tasks:
+        for task in session.late_transfers(now):
+            connection.do(partial(give_up, live, task))
+    if session.ping_tag is not None:
+        if now - max(session.last_ping, session.last_heard) > limits.nop_answer_seconds:
+            session.counters.last_error = "pings went unanswered"
+            live.cancel()
+    elif session.may_ping and now - session.last_heard > limits.nop_silence_seconds:
+        connection.do(lambda: session.ping(now))
+
+
+def give_up(live: "Live", task: Task) -> None:
+    """Write data that was asked for has not come in time."""
+    nexus = live.connection.nexus
+    nexus.abandoned(task)
+    why = "write data did not come"
+    nexus.session.check_condition(task, CheckCondition(*NOT_ENOUGH_UNSOLICITED_DATA, why=why))
