@@ -1,0 +1,247 @@
+"""The control process: the tree, and what its parts share.
+
+Control parses nothing that a stranger sent.  It accepts, places, remembers, and restarts what dies; workers
+serve.  ``tree`` is the whole of it as data: read downwards, what is above must live for what is below."""
+
+import logging
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+import trio
+
+from scsipub.config import Config
+from scsipub.control.accept import Guest, accept, listen
+from scsipub.control.catalogue import Catalogue
+from scsipub.control.complaints import Complaints
+from scsipub.control.console import Console
+from scsipub.control.desk import Desk, free_bytes
+from scsipub.control.janitor import Janitor, clear_disposable
+from scsipub.control.logs import say, set_up_logs
+from scsipub.control.placement import Place, Placement
+from scsipub.control.sources import Sources
+from scsipub.control.state import StateDir
+from scsipub.errors import OperatorError
+from scsipub.storage.images import ImageStore
+from scsipub.storage.welcome import welcome
+from supervisor.exits import Exit
+from supervisor.pool import Worker, WorkerPool
+from supervisor.pool_spec import PoolSpec
+from supervisor.process import State
+from supervisor.spec import Cancel, ChildSpec, Drain, Strategy, SupervisorSpec
+from supervisor.stopping import stopping
+from supervisor.tree import Supervisor
+
+log = logging.getLogger("scsipub.control")
+
+# Descriptors that are not connections: listeners, channels, bases, the log, and room to say no.
+SPARE_DESCRIPTORS = 512
+
+
+class Control:
+    """What the parts of the control process share.  Made once per daemon."""
+
+    def __init__(self, config: Config, instance: bytes) -> None:
+        self.config = config
+        self.catalogue = Catalogue(config, instance)
+        self.placement = Placement(config.limits.grace_seconds)
+        self.sources = Sources(config.limits, random.random)
+        self.complaints = Complaints(config.limits, say)
+        self.desk = Desk(self)
+        self.janitor = Janitor(self)
+        self.console = Console(self)
+        self.session_ended = trio.lowlevel.ParkingLot()
+        self.began = monotonic()
+        self.endpoints: dict[str, Any] = {}
+        self.guests: dict[str, Guest] = {}  # every connection that a worker has, by id
+        self.load: dict[Place, int] = {}
+        self.buried: dict[str, int] = {}  # what workers had counted that are gone
+        self.connections = self.refused = self.handed_on = 0
+        self.logins = self.login_failures = self.crashes = 0
+        self.pool = WorkerPool(
+            PoolSpec(
+                argv=_worker_argv,
+                size=config.workers,
+                handlers=self.desk.handlers,
+                on_up=self._worker_up,
+                on_down=self._worker_down,
+                on_stderr=self._worker_said,
+                heartbeat_seconds=config.limits.heartbeat_seconds,
+                misses=config.limits.heartbeat_misses,
+                drain_seconds=config.limits.drain_seconds,
+            )
+        )
+        self.listeners: list[tuple[socket.socket, int]] = []
+
+    # -- workers -----------------------------------------------------------------------------------------
+
+    def least_loaded(self) -> Worker | None:
+        """The ready worker with the fewest connections."""
+        ready = [w for w in self.pool.workers if w.state is State.READY]
+        return min(ready, key=lambda w: self.load.get((w.index, w.incarnation), 0), default=None)
+
+    def ready_worker(self, index: int) -> Worker | None:
+        return next((w for w in self.pool.workers if w.index == index and w.state is State.READY), None)
+
+    def worker_at(self, place: Place) -> Worker | None:
+        return next((w for w in self.pool.workers if (w.index, w.incarnation) == place), None)
+
+    async def _worker_up(self, worker: Worker) -> None:
+        self.load[worker.index, worker.incarnation] = 0
+
+    async def _worker_down(self, worker: Worker, exit: Exit) -> None:
+        """Called when the process is reaped: nothing of it writes any more."""
+        place = (worker.index, worker.incarnation)
+        now = monotonic()
+        lost = self.placement.worker_died(place, now)
+        self.session_ended.unpark_all()
+        self.load.pop(place, None)
+        for connection, guest in list(self.guests.items()):
+            if guest.worker == place:
+                del self.guests[connection]
+                self.sources.leaves(guest.source, now, logged_in=guest.logged_in)
+        if lost:
+            say("worker lost", worker=worker.index, sessions=len(lost), why=str(exit.reason))
+
+    def _worker_said(self, index: int, line: bytes) -> None:
+        say("worker", worker=index, line=line.decode("utf-8", "replace"))
+
+    # -- the rest ----------------------------------------------------------------------------------------
+
+    def pids(self) -> dict[str, Any]:
+        return {"control": os.getpid(), "workers": [w.pid for w in self.pool.workers], "web": None}
+
+    def free_bytes(self) -> int:
+        return free_bytes(str(self.config.overlays_dir))
+
+    def shared_overlays(self) -> set[str]:
+        """Overlays of shared targets live as long as the daemon."""
+        return {
+            f"d-{self.catalogue.shared_owner(entry.name)}-{lun.lun}"
+            for entry in self.catalogue.targets.values()
+            if entry.shared
+            for lun in entry.luns
+        }
+
+    def open_listeners(self) -> None:
+        """Raises OperatorError when one cannot be had."""
+        for index, portal in enumerate(self.config.portals):
+            if portal.tls:
+                continue
+            for listener in listen(portal, self.config.limits.listen_backlog):
+                self.listeners.append((listener, index))
+        where = self.listeners[0][0].getsockname()
+        host = (
+            where[0] if where[0] not in ("0.0.0.0", "::") else {"0.0.0.0": "127.0.0.1", "::": "::1"}[where[0]]
+        )
+        self.endpoints = {
+            "iscsi": f"[{host}]:{where[1]}" if ":" in host else f"{host}:{where[1]}",
+            "tls": None,
+            "web": None,
+        }
+
+    async def accept_all(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for listener, portal in self.listeners:
+                nursery.start_soon(accept, self, listener, portal)
+
+    async def run_pool(self, task_status: "trio.TaskStatus[Any]" = trio.TASK_STATUS_IGNORED) -> None:
+        """Workers live until everything above them has stopped; then they drain."""
+        stop = stopping()
+        async with trio.open_nursery() as nursery:
+
+            async def drain_when_told() -> None:
+                await stop.wait()
+                await self.pool.drain()
+
+            nursery.start_soon(drain_when_told)
+            await self.pool.run(task_status)
+            nursery.cancel_scope.cancel()
+
+    def tree(self) -> SupervisorSpec:
+        """Read downwards: what is above must live for what is below to work."""
+        return SupervisorSpec(
+            Strategy.REST_FOR_ONE,
+            [
+                ChildSpec("workers", self.run_pool, shutdown=Drain(self.config.limits.drain_seconds + 1.0)),
+                ChildSpec("accept", self.accept_all, shutdown=Cancel()),
+                ChildSpec("reaper", self.janitor.reap, shutdown=Cancel()),
+                ChildSpec("janitor", self.janitor.tick, shutdown=Cancel()),
+                ChildSpec("console", self.console.run, shutdown=Cancel()),
+            ],
+            name="control",
+        )
+
+
+def _worker_argv(index: int, fd: int) -> list[str]:
+    return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd)]
+
+
+async def serve(config: Config, state: StateDir, instance: bytes) -> None:
+    """Run until SIGTERM or SIGINT."""
+    control = Control(config, instance)
+    control.open_listeners()
+    tree = Supervisor(control.tree())
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def until_told() -> None:
+                async for number in signals:
+                    say("stopping", signal=signal.Signals(number).name)
+                    await tree.stop()
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(until_told)
+            await nursery.start(tree.run)
+            state.announce({**control.endpoints, "pids": control.pids()})
+            notify_systemd("READY=1")
+            say("serving", version_of=sys.version.split()[0], **control.endpoints)
+    swept = await trio.to_thread.run_sync(clear_disposable, str(config.overlays_dir))
+    say("stopped", overlays_removed=swept)
+
+
+def notify_systemd(state: str) -> None:
+    """sd_notify(3), if systemd started us."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def run(config: Config) -> None:
+    """``scsipub serve``.  Raises OperatorError when it cannot start."""
+    set_up_logs(config.log_format)
+    _raise_descriptor_limit()
+    state = StateDir(config)
+    instance = state.open()
+    try:
+        welcome(ImageStore(config.images_dir), datetime.now(UTC).isoformat(timespec="seconds"))
+        # Disposable disks of a daemon that was killed belong to nobody any more.
+        clear_disposable(str(config.overlays_dir))
+        trio.run(serve, config, state, instance)
+    except BaseExceptionGroup as group:
+        refusal = _only(group)
+        if isinstance(refusal, OperatorError):
+            raise refusal from None
+        raise
+    finally:
+        state.close()
+
+
+def _only(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,263 @@
+"""The desk: what workers ask and tell control.
+
+One instance; its handlers are bound to the worker that calls.  Answers come from the catalogue and the
+placement; nothing here looks at what a stranger sent beyond the few fields that a worker has cut out."""
+
+import os
+import uuid
+from collections.abc import Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import cattrs
+import trio
+
+from scsipub.control.accept import hand_over
+from scsipub.control.placement import Key, Place, Record
+from scsipub.iscsi.chap import judge
+from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
+from scsipub.iscsi.login_records import AskSecrets
+from scsipub.target.descriptor import Verdict
+from scsipub.target.discovery import PortalPolicy
+from scsipub.worker.arrival import Arrival
+from supervisor.channel import CallError, ChannelClosed, Handler
+from supervisor.pool import Worker
+
+if TYPE_CHECKING:
+    from scsipub.control.app import Control
+
+# How long a login waits for an earlier session of the same initiator to be known dead.
+RIVAL_SECONDS = 3.0
+
+
+class Desk:
+    """See the module."""
+
+    def __init__(self, control: "Control") -> None:
+        self.control = control
+
+    def handlers(self, worker: Worker) -> Mapping[str, Handler]:
+        """What this worker may call."""
+        place = (worker.index, worker.incarnation)
+
+        def configure(params: Any, fds: list[int]) -> Any:
+            return self.settings(worker)
+
+        async def resolve(params: Any, fds: list[int]) -> Any:
+            return (await self.resolve(place, params)).to_json()
+
+        async def hand_on(params: Any, fds: list[int]) -> Any:
+            return self.hand_on(place, params, fds)
+
+        return {
+            "configure": configure,
+            "resolve": resolve,
+            "hand_on": hand_on,
+            "check_secret": self.check_secret,
+            "list_targets": self.list_targets,
+            "opened": self.opened,
+            "ended": self.ended,
+            "closed": self.closed,
+            "complaint": self.complaint,
+        }
+
+    def settings(self, worker: Worker) -> dict[str, Any]:
+        """What a worker needs to know before it can serve."""
+        config = self.control.config
+        return {
+            "limits": cattrs.unstructure(config.limits),
+            "portals": [
+                PortalPolicy(target_address=str(p.target_address), public_host=p.public_host).to_json()
+                for p in config.portals
+            ],
+            "overlays_dir": str(config.overlays_dir),
+            "index": worker.index,
+            "incarnation": worker.incarnation,
+        }
+
+    # -- logins ------------------------------------------------------------------------------------------
+
+    async def resolve(self, place: Place, ask: Any) -> Verdict:
+        """Who is this for?"""
+        control = self.control
+        now = monotonic()
+        source: str = ask["source"]
+        if ask["discovery"]:
+            return Verdict()
+        entry = control.catalogue.find(ask["target"])
+        if entry is None:
+            return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
+        if not entry.admits(ask["initiator"]):
+            return _refuse(LoginStatus.AUTHORIZATION_FAILURE, "the initiator is not on the target's list")
+        if not entry.users and not control.sources.may_open(source, now):
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source")
+        if ask["tsih"]:
+            return _refuse(LoginStatus.SESSION_DOES_NOT_EXIST, "no session has more than one connection")
+        try:
+            if entry.shared:
+                owner = control.placement.own(entry.name, place)
+                if owner != place:
+                    return Verdict(hand_on=owner[0])
+                record = self._record(place, ask, None)
+                record.target = control.catalogue.describe(
+                    entry, record.session, control.catalogue.shared_owner(entry.name)
+                )
+                control.placement.claim(record)
+                return Verdict(target=record.target)
+            if control.free_bytes() < control.config.limits.pool_reserve_bytes:
+                return _refuse(LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full")
+            key = (ask["initiator"], source, entry.name)
+            await self._wait_for_rivals(key)
+            record = self._record(place, ask, key)
+            parked = control.placement.take_parked(key, ask["isid"])
+            if parked is not None:
+                luns = tuple(attrs.evolve(lun, adopt=parked.written) for lun in parked.target.luns)
+                record.target = attrs.evolve(parked.target, session=record.session, luns=luns)
+                record.returning = parked.written
+            else:
+                record.target = control.catalogue.describe(entry, record.session, record.session)
+        except KeyError as gone:
+            return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed")
+        control.placement.claim(record)
+        return Verdict(target=record.target)
+
+    def _record(self, place: Place, ask: Any, key: Key | None) -> Record:
+        return Record(
+            session=uuid.uuid4().hex[:16],
+            connection=ask["connection"],
+            place=place,
+            key=key or (ask["initiator"], ask["source"], ask["target"]),
+            isid=ask["isid"],
+            target=_NOTHING,
+        )
+
+    async def _wait_for_rivals(self, key: Key) -> None:
+        """An initiator that comes back at once may be faster than the news that its last session ended."""
+        control = self.control
+        with trio.move_on_after(RIVAL_SECONDS):
+            for rival in control.placement.rivals(key):
+                if await self._alive(rival):
+                    continue
+                while rival.session in control.placement.records:
+                    await control.session_ended.park()
+
+    async def _alive(self, record: Record) -> bool:
+        worker = self.control.worker_at(record.place)
+        if worker is None:
+            return False
+        try:
+            return bool(
+                await worker.channel.call("still_there", {"id": record.session}, timeout=RIVAL_SECONDS)
+            )
+        except ChannelClosed:
+            return False
+        except CallError:
+            return True
+
+    def hand_on(self, place: Place, params: Any, fds: list[int]) -> Any:
+        """A worker passes a connection to the owner of its target."""
+        control = self.control
+        arrival = Arrival.from_json(params["arrival"], fds[0])
+        with arrival.sock:
+            guest = control.guests.pop(arrival.id, None)
+            if guest is not None:
+                control.load[place] = control.load.get(place, 1) - 1
+            worker = control.ready_worker(params["worker"])
+            if worker is None:
+                control.sources.leaves(arrival.source, monotonic(), logged_in=False)
+                raise CallError("owner_away", "the owner of the target is not ready")
+            control.handed_on += 1
+            return hand_over(control, worker, arrival)
+
+    def check_secret(self, params: Any, fds: list[int]) -> Any:
+        """Is the answer to our CHAP challenge right?  An unknown user takes as long as a wrong secret."""
+        entry = self.control.catalogue.find(params["target"])
+        mutual = params["mutual"]
+        verdict = judge(
+            AskSecrets(
+                chap_name=params["user"],
+                algorithm=ChapAlgorithm(params["algorithm"]),
+                identifier=params["identifier"],
+                challenge=bytes.fromhex(params["challenge"]),
+                response=bytes.fromhex(params["response"]),
+                mutual=(mutual["identifier"], bytes.fromhex(mutual["challenge"])) if mutual else None,
+            ),
+            entry.account(params["user"]) if entry is not None else None,
+        )
+        return {
+            "ok": verdict.ok,
+            "principal": verdict.principal,
+            "mutual_name": verdict.mutual_name,
+            "mutual_response": verdict.mutual_response.hex() if verdict.mutual_response else None,
+        }
+
+    def list_targets(self, params: Any, fds: list[int]) -> Any:
+        return self.control.catalogue.names(params["initiator"])
+
+    # -- news --------------------------------------------------------------------------------------------
+
+    def opened(self, params: Any, fds: list[int]) -> None:
+        """A login has succeeded."""
+        control = self.control
+        guest = control.guests.get(params["connection"])
+        if guest is not None and not guest.logged_in:
+            guest.logged_in = True
+            control.sources.logged_in(guest.source, monotonic())
+        record = control.placement.records.get(params["session"])
+        if record is not None:
+            record.open = True
+        control.logins += 1
+
+    def ended(self, params: Any, fds: list[int]) -> None:
+        """A session is over and its disks are closed."""
+        self.control.placement.release(params["session"], monotonic(), written=params["written"])
+        self.control.session_ended.unpark_all()
+
+    def closed(self, params: Any, fds: list[int]) -> None:
+        """A connection is closed.  A login that failed half-way lets go of what it had claimed."""
+        control = self.control
+        guest = control.guests.pop(params["connection"], None)
+        if guest is not None:
+            control.load[guest.worker] = control.load.get(guest.worker, 1) - 1
+            control.sources.leaves(guest.source, monotonic(), logged_in=guest.logged_in)
+        record = control.placement.by_connection.get(params["connection"])
+        if record is not None:
+            control.placement.release(record.session, monotonic(), written=False)
+            control.session_ended.unpark_all()
+
+    def complaint(self, params: Any, fds: list[int]) -> None:
+        """A peer did something wrong."""
+        control, limits, now = self.control, self.control.config.limits, monotonic()
+        kind, source, status = params["kind"], params["source"], params["status"]
+        about = ""
+        if kind == "login refused":
+            control.login_failures += 1
+            about = params["why"] if status == LoginStatus.NOT_FOUND else ""
+        elif kind == "crash":
+            control.crashes += 1
+            control.sources.punish(source, limits.penalty_crash, now)
+        elif not kind.startswith("reject"):
+            control.sources.punish(source, limits.penalty_malformed, now)
+        control.complaints.complain(
+            kind if not status else f"{kind} 0x{status:04x}",
+            source,
+            now,
+            about=about,
+            why=params["why"],
+            initiator=params["initiator"],
+            count=params.get("count", 1),
+        )
+
+
+def _refuse(status: int, why: str) -> Verdict:
+    return Verdict(refuse=int(status), why=why)
+
+
+_NOTHING: Any = None
+
+
+def free_bytes(path: str) -> int:
+    """Room left on the file system of ``path``, for whom we are."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize

@@ -1,0 +1,82 @@
+"""The janitor, and the reaper: disks that nobody came back for go.
+
+Knows files through ``storage.broom``, whose rules decide; brings the clock and what is known of overlays.
+The reaper removes parked disks the moment their grace is over.  The janitor comes every ten minutes, or when
+called, and looks for whatever else was left behind: after a kill of control itself, for example."""
+
+import logging
+import time
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import trio
+
+from scsipub.storage.broom import Swept, sweep
+from scsipub.storage.layout import OverlayId, OverlayPaths
+from scsipub.storage.overlay import remove_files
+from scsipub.storage.sweep import Known, Rules
+
+if TYPE_CHECKING:
+    from scsipub.control.app import Control
+
+log = logging.getLogger("scsipub.janitor")
+
+REAP_SECONDS = 1.0
+
+
+class Janitor:
+    """One per daemon."""
+
+    def __init__(self, control: "Control") -> None:
+        self.control = control
+        self.busy = trio.Lock()
+
+    async def reap(self) -> None:
+        """For ever: remove what has waited for its grace."""
+        while True:
+            await trio.sleep(REAP_SECONDS)
+            gone = [p for p in self.control.placement.expired(monotonic()) if p.written]
+            if gone:
+                overlays = [lun.overlay for parked in gone for lun in parked.target.luns]
+                await trio.to_thread.run_sync(self._remove, overlays)
+
+    def _remove(self, overlays: list[str]) -> None:
+        directory = str(self.control.config.overlays_dir)
+        for name in overlays:
+            overlay = OverlayId.parse(name)
+            if overlay is not None:
+                remove_files(OverlayPaths(directory, overlay))
+
+    async def tick(self) -> None:
+        """For ever: sweep now and then."""
+        while True:
+            await trio.sleep(self.control.config.limits.janitor_seconds)
+            await self.run()
+
+    async def run(self) -> Swept:
+        """Sweep once."""
+        limits = self.control.config.limits
+        directory = str(self.control.config.overlays_dir)
+        rules = Rules(orphan_age=limits.orphan_age_seconds)
+
+        def known() -> Known:
+            # Asked after the directory was read, and on the loop, where placement lives.
+            return trio.from_thread.run_sync(self._known)
+
+        async with self.busy:
+            swept = await trio.to_thread.run_sync(lambda: sweep(directory, known, time.time(), rules))
+        for doubt in swept.doubts:
+            log.warning("left alone: %s", doubt)
+        if swept.removed:
+            log.info("swept %d overlays", len(swept.removed))
+        return swept
+
+    def _known(self) -> Known:
+        expired = [lun.overlay for p in self.control.placement.expired(monotonic()) for lun in p.target.luns]
+        kept = set(self.control.placement.overlays_in_use()) | self.control.shared_overlays()
+        return Known(kept=kept, expired=expired)
+
+
+def clear_disposable(directory: str) -> int:
+    """Remove every disposable overlay that no living process holds: at start and at the end nobody has one."""
+    return len(sweep(directory, lambda: Known(kept=()), time.time() + 1.0, Rules(orphan_age=0.0)).removed)
