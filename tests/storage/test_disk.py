@@ -54,9 +54,14 @@ def blank(paths: OverlayPaths) -> Iterator[Disk]:
 
 # -- the slow twin ----------------------------------------------------------------------------------------
 
-places = st.tuples(st.integers(0, SECTORS - 1), st.integers(1, 24)).map(
+odd_places = st.tuples(st.integers(0, SECTORS - 1), st.integers(1, 24)).map(
     lambda pair: (pair[0], min(pair[1], SECTORS - pair[0]))
 )
+# Whole chunks take shorter ways through the code.
+whole_chunks = st.tuples(st.integers(0, 7), st.integers(1, 3)).map(
+    lambda pair: (pair[0] * 8, min(pair[1] * 8, SECTORS - 3 - pair[0] * 8))
+)
+places = st.one_of(odd_places, whole_chunks)
 steps = st.lists(
     st.tuples(st.sampled_from(["write", "write", "write_thread", "same", "unmap", "reopen"]), places),
     max_size=14,
@@ -160,6 +165,8 @@ def test_a_range_beyond_the_end_is_our_mistake_and_touches_nothing(
     blank: Disk, overlays: pathlib.Path
 ) -> None:
     """R13: the data file is never extended.  The last sector is fine, the one after it is not."""
+    blank.write(0, bytes(SECTOR))
+    assert not blank.write_now(SECTORS // 8 * 8, memoryview(bytes(4096)))
     blank.write(SECTORS - 1, bytes(SECTOR))
     with pytest.raises(ValueError, match="of a disk of"):
         blank.write(SECTORS, bytes(SECTOR))

@@ -128,9 +128,9 @@ def work(disk: Disk, promises: Promises, seed: int, steps: int) -> None:
     """A client's day: writes of all kinds, trims, flushes; every promise it was given is noted."""
     choice = random.Random(seed)
     for step in range(steps):
-        first = choice.randrange(disk.sectors)
+        first = choice.randrange(disk.sectors) & choice.choice([-1, -8])
         count = min(choice.choice([1, 2, 3, 8, 8, 16, 40]), disk.sectors - first)
-        what = choice.choice(["write"] * 6 + ["fua"] * 2 + ["unmap", "flush", "flush"])
+        what = choice.choice(["write"] * 6 + ["fua"] * 2 + ["same", "unmap", "flush", "flush"])
         if what == "flush":
             disk.flush()
             promises.kept(range(disk.sectors))
@@ -138,6 +138,12 @@ def work(disk: Disk, promises: Promises, seed: int, steps: int) -> None:
         if what == "unmap":
             promises.begin(first, [bytes(SECTOR)] * count)
             disk.unmap(first, count)
+            promises.answered()
+            continue
+        if what == "same":
+            value = b"%08d" % step * 64
+            promises.begin(first, [value] * count)
+            disk.write_same(first, count, value)
             promises.answered()
             continue
         values = [b"%08d" % (seed * 1000 + step) + b"%08d" % n * 63 for n in range(count)]
