@@ -257,6 +257,9 @@ class _Life:
                 reason = Returned()
         except Exception as exc:
             reason = Crashed(exc)
+        except BaseException:
+            self._ending = True  # the end of the whole program: restart nobody
+            raise
         finally:
             if reason is None:
                 reason = Killed() if running.overdue else Stopped()
