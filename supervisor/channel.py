@@ -226,6 +226,8 @@ class Channel:
         try:
             while self.closed_because is None:
                 await trio.lowlevel.wait_readable(self._socket)
+                if self.closed_because is not None:
+                    return  # a sender found out first
                 try:
                     data, ancillary, flags, _ = self._socket.recvmsg(
                         _READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC

@@ -105,12 +105,11 @@ async def test_the_callers_error_names_the_cause(account, autojump_clock):
 
 
 async def test_a_cancelled_actor_has_died_too(account, autojump_clock):
-    async with trio.open_nursery() as outer:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(account.run)
-            outer.start_soon(expect_death, account.call, Account.deposit, 1, 50)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
+        await nursery.start(account.run)
+        outer.start_soon(expect_death, account.call, Account.deposit, 1, 50)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
     assert account.statistics().deaths == 0  # nobody's bug
 
 
@@ -128,16 +127,15 @@ async def test_a_full_mailbox_makes_senders_wait_and_try_cast_say_no(running, au
 
 
 async def test_a_sender_who_waits_for_room_hears_of_the_death(account, autojump_clock):
-    async with trio.open_nursery() as outer:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(account.run)
-            await account.cast(Account.deposit, 1, 50)
-            await trio.testing.wait_all_tasks_blocked()
-            while account.try_cast(Account.deposit, 1):
-                pass
-            outer.start_soon(expect_death, account.cast, Account.deposit, 1)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
+        await nursery.start(account.run)
+        await account.cast(Account.deposit, 1, 50)
+        await trio.testing.wait_all_tasks_blocked()
+        while account.try_cast(Account.deposit, 1):
+            pass
+        outer.start_soon(expect_death, account.cast, Account.deposit, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_caller_who_gives_up_takes_the_letter_back(running, autojump_clock):
@@ -165,7 +163,9 @@ async def test_an_actor_that_calls_itself_is_told_so(nursery, autojump_clock):
     assert await actor.call(Narcissus.look) == "seen"
 
 
-async def test_asked_to_stop_it_does_what_is_in_its_mailbox_and_takes_no_more(account, nursery, autojump_clock):
+async def test_asked_to_stop_it_does_what_is_in_its_mailbox_and_takes_no_more(
+    account, nursery, autojump_clock
+):
     supervisor = Supervisor(SupervisorSpec(Strategy.ONE_FOR_ONE, [ChildSpec("account", account.run)]))
     await nursery.start(supervisor.run)
     heard = []
@@ -184,7 +184,9 @@ async def test_asked_to_stop_it_does_what_is_in_its_mailbox_and_takes_no_more(ac
     assert heard == [1, 2, 3]
 
 
-async def test_a_restarted_actor_begins_with_a_new_state_behind_the_same_handle(account, nursery, autojump_clock):
+async def test_a_restarted_actor_begins_with_a_new_state_behind_the_same_handle(
+    account, nursery, autojump_clock
+):
     supervisor = Supervisor(SupervisorSpec(Strategy.ONE_FOR_ONE, [ChildSpec("account", account.run)]))
     await nursery.start(supervisor.run)
     assert await account.call(Account.deposit, 3) == 3

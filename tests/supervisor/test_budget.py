@@ -39,7 +39,9 @@ def test_a_budget_can_be_begun_anew():
     assert budget.spend(now=0) is True
 
 
-@pytest.mark.parametrize("made", [lambda: RestartBudget(-1), lambda: RestartBudget(1, -1), lambda: Backoff(-1)])
+@pytest.mark.parametrize(
+    "made", [lambda: RestartBudget(-1), lambda: RestartBudget(1, -1), lambda: Backoff(-1)]
+)
 def test_numbers_below_zero_are_refused(made):
     with pytest.raises(ValueError):
         made()

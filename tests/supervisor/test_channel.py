@@ -16,6 +16,7 @@ import trio.testing
 from supervisor import wire
 from supervisor.channel import CallError, CallTimedOut, Channel, ChannelClosed, Reply, channel_pair
 
+
 @attrs.frozen
 class Two:
     here: Channel
@@ -23,7 +24,7 @@ class Two:
 
 
 @contextlib.asynccontextmanager
-async def Pair(there=None, here=None, **limits):  # noqa: N802
+async def Pair(there=None, here=None, **limits):
     """Two channels that talk to each other."""
     ours, theirs = channel_pair()
     two = Two(Channel(ours, here or {}, **limits), Channel(theirs, there or {}, **limits))
@@ -192,16 +193,15 @@ async def test_callers_hear_that_the_other_side_hung_up(autojump_clock):
 
 
 async def test_callers_hear_that_we_hung_up(autojump_clock):
-    async with Pair({"never": never}) as pair:
-        async with trio.open_nursery() as nursery:
+    async with Pair({"never": never}) as pair, trio.open_nursery() as nursery:
 
-            async def ask():
-                with pytest.raises(ChannelClosed, match="we hung up"):
-                    await pair.here.call("never", timeout=None)
+        async def ask():
+            with pytest.raises(ChannelClosed, match="we hung up"):
+                await pair.here.call("never", timeout=None)
 
-            nursery.start_soon(ask)
-            await trio.testing.wait_all_tasks_blocked()
-            pair.here.close()
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        pair.here.close()
 
 
 async def test_handlers_are_cancelled_when_nobody_is_left_to_hear_them(autojump_clock):
@@ -223,7 +223,11 @@ async def test_handlers_are_cancelled_when_nobody_is_left_to_hear_them(autojump_
 
 @pytest.mark.parametrize(
     "noise",
-    [b"\xff\xff\xff\xff", struct.pack(">I", 2) + b"[]", struct.pack(">I", 26) + b'{"method":"note","fds":1}\n'],
+    [
+        b"\xff\xff\xff\xff",
+        struct.pack(">I", 2) + b"[]",
+        struct.pack(">I", 26) + b'{"method":"note","fds":1}\n',
+    ],
 )
 async def test_a_bad_frame_ends_the_channel_and_not_the_program(autojump_clock, noise):
     ours, theirs = channel_pair()
@@ -240,7 +244,9 @@ async def test_a_bad_frame_ends_the_channel_and_not_the_program(autojump_clock, 
 # ---- bounds
 
 
-async def test_the_handler_after_the_last_that_may_run_waits_and_the_one_after_that_is_refused(autojump_clock):
+async def test_the_handler_after_the_last_that_may_run_waits_and_the_one_after_that_is_refused(
+    autojump_clock,
+):
     go = trio.Event()
     running = 0
 

@@ -17,9 +17,7 @@ class Watched:
     def __init__(self, **options):
         self.exits = []
         self.events = []
-        self.supervisor = DynamicSupervisor(
-            on_exit=self.exits.append, on_event=self.events.append, **options
-        )
+        self.supervisor = DynamicSupervisor(on_exit=self.exits.append, on_event=self.events.append, **options)
 
     @property
     def reasons(self):
@@ -82,7 +80,9 @@ async def test_a_child_can_be_ended_and_its_name_is_free_then(nursery, autojump_
 async def test_the_name_is_free_when_on_exit_hears(nursery, autojump_clock):
     """So that it may start the successor."""
     supervisor = DynamicSupervisor(
-        on_exit=lambda exit: supervisor.statistics().started < 3 and supervisor.start_child("child", trio.sleep, 1)
+        on_exit=lambda exit: (
+            supervisor.statistics().started < 3 and supervisor.start_child("child", trio.sleep, 1)
+        )
     )
     await nursery.start(supervisor.run)
     supervisor.start_child("child", trio.sleep, 1)

@@ -14,7 +14,13 @@ from supervisor.exits import (
 )
 
 NORMAL = [Returned(), Stopped(), ProcessExited(0)]
-ABNORMAL = [Crashed(ValueError("x")), Killed(), ProcessExited(1), ProcessSignalled(9), NeverStarted(OSError())]
+ABNORMAL = [
+    Crashed(ValueError("x")),
+    Killed(),
+    ProcessExited(1),
+    ProcessSignalled(9),
+    NeverStarted(OSError()),
+]
 
 
 @pytest.mark.parametrize("reason", NORMAL)

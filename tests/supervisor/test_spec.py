@@ -34,7 +34,9 @@ def test_two_children_of_one_name_are_refused():
         SupervisorSpec(Strategy.ONE_FOR_ONE, [ChildSpec("a", plain), ChildSpec("a", plain)])
 
 
-@pytest.mark.parametrize("made", [lambda: Drain(-1), lambda: SupervisorSpec(Strategy.ONE_FOR_ONE, [], max_restarts=-1)])
+@pytest.mark.parametrize(
+    "made", [lambda: Drain(-1), lambda: SupervisorSpec(Strategy.ONE_FOR_ONE, [], max_restarts=-1)]
+)
 def test_numbers_below_zero_are_refused(made):
     with pytest.raises(ValueError):
         made()

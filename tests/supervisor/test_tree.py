@@ -86,12 +86,12 @@ async def test_the_next_child_starts_when_the_one_before_says_it_has(nursery, st
 
 async def test_a_child_that_reports_nothing_has_started_when_it_exists(nursery, stage, autojump_clock):
     with trio.fail_after(1):
-        await nursery.start(
-            stage.supervisor(Strategy.ONE_FOR_ONE, ChildSpec("a", trio.sleep, 50), "b").run
-        )
+        await nursery.start(stage.supervisor(Strategy.ONE_FOR_ONE, ChildSpec("a", trio.sleep, 50), "b").run)
 
 
-async def test_a_child_that_dies_before_it_started_fails_the_start_and_the_others_are_stopped(stage, autojump_clock):
+async def test_a_child_that_dies_before_it_started_fails_the_start_and_the_others_are_stopped(
+    stage, autojump_clock
+):
     async def stillborn(task_status):
         raise ZeroDivisionError("stillborn")
 
@@ -163,7 +163,9 @@ async def test_a_listener_has_until_its_deadline(nursery, stage, autojump_clock,
     assert supervisor.statistics().children[0].last_exit.reason == reason
 
 
-@pytest.mark.parametrize("spec", [ChildSpec("a", trio.sleep, 99), ChildSpec("a", drains, 99, shutdown=Cancel())])
+@pytest.mark.parametrize(
+    "spec", [ChildSpec("a", trio.sleep, 99), ChildSpec("a", drains, 99, shutdown=Cancel())]
+)
 async def test_who_does_not_listen_or_is_not_to_be_asked_ends_at_once(nursery, stage, autojump_clock, spec):
     supervisor = await nursery.start(stage.supervisor(Strategy.ONE_FOR_ONE, spec).run)
     await trio.testing.wait_all_tasks_blocked()
@@ -252,7 +254,9 @@ async def test_a_child_that_fails_to_start_again_is_another_death(nursery, stage
             raise ZeroDivisionError("not yet")
         await stage.child("b", None, task_status)
 
-    supervisor = stage.supervisor(Strategy.REST_FOR_ONE, "a", stage.spec("b", function=stubborn), "c", max_restarts=3)
+    supervisor = stage.supervisor(
+        Strategy.REST_FOR_ONE, "a", stage.spec("b", function=stubborn), "c", max_restarts=3
+    )
     await nursery.start(supervisor.run)
     stage.told()
     await stage.crash("b")
@@ -271,7 +275,12 @@ async def test_two_deaths_at_once_under_one_for_all_are_one_restart(nursery, sta
 
 async def test_the_second_restart_waits_and_others_need_not_wait_with_it(nursery, stage, autojump_clock):
     supervisor = stage.supervisor(
-        Strategy.ONE_FOR_ONE, "a", "b", max_restarts=9, max_seconds=100, backoff=Backoff(first=5, factor=2, most=60)
+        Strategy.ONE_FOR_ONE,
+        "a",
+        "b",
+        max_restarts=9,
+        max_seconds=100,
+        backoff=Backoff(first=5, factor=2, most=60),
     )
     await nursery.start(supervisor.run)
     await stage.crash("a")
@@ -312,7 +321,9 @@ async def test_stop_does_not_wait_for_a_back_off(nursery, stage, autojump_clock)
 # ---- escalation
 
 
-async def test_three_deaths_in_five_seconds_are_forgiven_and_the_fourth_ends_the_supervisor(stage, autojump_clock):
+async def test_three_deaths_in_five_seconds_are_forgiven_and_the_fourth_ends_the_supervisor(
+    stage, autojump_clock
+):
     supervisor = stage.supervisor(Strategy.ONE_FOR_ONE, "other", "mad")
     with pytest.raises(ExceptionGroup) as caught:
         async with trio.open_nursery() as nursery:
