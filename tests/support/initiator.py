@@ -408,6 +408,7 @@ class Initiator:
         head = self.header(TASK, 0x80 | function, self.next_tag(), immediate=immediate, lun=lun)
         struct.pack_into(">I", head, 20, task)
         struct.pack_into(">I", head, 32, ref_cmd_sn)
+        self.send_pdu(head)
         return self.wait_other(self._tag).bhs[2]
 
     def logout(self, reason: int = 0) -> int:
