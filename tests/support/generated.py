@@ -14,6 +14,7 @@ import attrs
 
 from scsipub.config import SETTINGS, Config
 from scsipub.limits import GiB, KiB, Limits, MiB
+from tests.support import scsi_parts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -51,10 +52,21 @@ def settings() -> str:
     return markdown_table(("option", "variable", "key", "default", "what it is"), rows)
 
 
+def _table(part: Callable[[], tuple[scsi_parts.Row, list[scsi_parts.Row]]]) -> Callable[[], str]:
+    return lambda: markdown_table(*part())
+
+
 # document -> name of the part -> what writes it
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "limits.md": {"limits": limits},
     "operations.md": {"settings": settings},
+    "scsi.md": {
+        "commands": _table(scsi_parts.commands),
+        "pages": _table(scsi_parts.pages),
+        "mode pages": _table(scsi_parts.mode_pages),
+        "unit limits": _table(scsi_parts.unit_limits),
+        "unit attentions": _table(scsi_parts.unit_attentions),
+    },
 }
 
 
