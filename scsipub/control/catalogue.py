@@ -22,7 +22,7 @@ MULTI_LUNS = 2
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """One target.  ``luns`` as configured; what an image is called there is looked up when a session comes."""
+    """One target.  ``luns`` as configured; images are looked up when a session comes."""
 
     name: str
     luns: tuple[LunConfig, ...]
@@ -165,7 +165,7 @@ class Catalogue:
         )
 
     def _identity(self, overlay: str) -> str:
-        """16 bytes in hex: the same for an overlay for ever, different for every overlay and every install."""
+        """16 bytes in hex: one for each overlay of each install, the same for ever."""
         return hashlib.sha256(self.instance + b" unit " + overlay.encode()).hexdigest()[:32]
 
     def shared_owner(self, name: str) -> str:

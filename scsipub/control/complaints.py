@@ -35,7 +35,7 @@ class Complaints:
     def complain(
         self, kind: str, source: str, now: float, *, about: str = "", count: int = 1, **fields: object
     ) -> None:
-        """Count, and say it unless it has been said lately.  ``about`` narrows the window: a target's name."""
+        """Count, and say it unless it has been said lately.  ``about`` narrows the window."""
         self.counts[kind] += count
         key = (kind, f"{source} {about}")
         window = self.windows.get(key)

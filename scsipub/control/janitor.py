@@ -78,5 +78,5 @@ class Janitor:
 
 
 def clear_disposable(directory: str) -> int:
-    """Remove every disposable overlay that no living process holds: at start and at the end nobody has one."""
+    """Remove every disposable overlay that nobody holds: at start and at the end there are no owners."""
     return len(sweep(directory, lambda: Known(kept=()), time.time() + 1.0, Rules(orphan_age=0.0)).removed)

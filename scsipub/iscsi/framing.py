@@ -17,7 +17,7 @@ BHS = 48
 def measure_untrusted(
     view: memoryview, at: int, end: int, *, header_digest: bool, data_digest: bool, max_data: int
 ) -> int:
-    """Length in bytes of the PDU that starts at ``view[at]``, or 0 while ``view[at:end]`` is too short to say.
+    """Length in bytes of the PDU that starts at ``view[at]``; 0 while ``view[at:end]`` is too short to say.
 
     The answer may be larger than ``end - at``: then the PDU is not whole yet, and this is how much it needs.
     ``max_data`` is the MaxRecvDataSegmentLength that we declared.

@@ -1,164 +1,49 @@
-"""Session: the full feature phase of one connection.
+"""Session: the full feature phase of one connection, as heard.
 
 Source: RFC 7143 §4.2.2 (numbering), §7 (errors, at level 0), §11 (PDUs).  Sans-IO: bytes and time come in,
-answers go into the outbox, SCSI goes to the ``Host``.
+SCSI goes to the ``Host``, answers go by ``answers`` into the outbox.
 
 One session has one connection (MaxConnections=1, ErrorRecoveryLevel=0).  The fast lane for plain READ and
 WRITE lies in ``target.turn``; whatever it does not take comes here, and both leave the same bytes."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import attrs
 
 from scsipub.errors import CheckCondition, FramingLost, PduRejected
 from scsipub.iscsi import pdu
+from scsipub.iscsi.answers import Answers, Host
 from scsipub.iscsi.constants import LogoutReason, LogoutResponseCode, Opcode, RejectReason
-from scsipub.iscsi.data import (
-    ATTRIBUTE,
-    CDB,
-    COMMAND_AS_10,
-    DATA_IN,
-    DATA_OUT,
-    FINAL,
-    NO_TAG,
-    OP_DATA_IN,
-    OP_R2T,
-    OP_RESPONSE,
-    R2T,
-    READ,
-    RESPONSE,
-    STATUS_HERE,
-    WRITE,
-    residual,
-)
+from scsipub.iscsi.data import ATTRIBUTE, CDB, COMMAND_AS_10, DATA_OUT, FINAL, NO_TAG, READ, WRITE
 from scsipub.iscsi.digest import crc32c
 from scsipub.iscsi.framing import BHS, measure_untrusted
 from scsipub.iscsi.login_records import Negotiated
 from scsipub.iscsi.numbering import MASK, serial_distance
 from scsipub.iscsi.outbox import Outbox
 from scsipub.iscsi.text_exchange import AskTargets, TargetRecord, TextExchange
-from scsipub.iscsi.transfers import (
-    PROTOCOL_SERVICE_CRC_ERROR,
-    Task,
-    accept_data_out,
-    begin_unsolicited,
-    next_burst,
-)
+from scsipub.iscsi.transfers import PROTOCOL_SERVICE_CRC_ERROR, Task, accept_data_out, begin_unsolicited
 from scsipub.limits import Limits
 
-DISCARD_MEMORY = 64  # ended tasks whose late Data-Out is still swallowed; a window is half of this
+# What may wait for an earlier CmdSN besides its unsolicited data: headers and digests.
+HELD_MARGIN = 64 * 1024
 
 
-class Host(Protocol):
-    """Who runs the SCSI commands.  Implemented by ``target.nexus``."""
-
-    def command(self, task: Task) -> None:
-        """Run it, or call ``session.expect`` when it takes write data.  Raises CheckCondition or CommandEnded
-        for nothing: refusals are answered with ``session.respond``."""
-
-    def data(self, task: Task, offset: int, data: memoryview) -> None:
-        """The next piece of write data, in order.  The view dies with the call."""
-
-    def burst(self, task: Task) -> None:
-        """A burst is complete: call ``session.solicit`` for the next, or finish the command."""
-
-    def manage(self, request: pdu.TaskManagementRequest) -> None:
-        """A task management function; answer with ``session.task_management_done``."""
-
-    def sense(self, task: Task, check: CheckCondition) -> bytes:
-        """Sense data in the format that this initiator is to see."""
-
-    def abandoned(self, task: Task) -> None:
-        """The session ended the task by itself (a transfer that went wrong)."""
-
-
-@attrs.define(eq=False)
-class Counters:
-    """What the data path counts.  Sizes are bytes."""
-
-    operations: int = 0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    rejects: int = 0
-    last_error: str = ""
-
-
-class Session:
+class Session(Answers):
     """Everything between login and logout.  ``receive`` is called with whole and partial PDUs alike."""
 
-    __slots__ = (
-        "closing",
-        "counters",
-        "discarding",
-        "exp_cmd_sn",
-        "held",
-        "host",
-        "immediate_outstanding",
-        "last_heard",
-        "last_ping",
-        "limits",
-        "may_ping",
-        "negotiated",
-        "next_ttt",
-        "out",
-        "outstanding",
-        "ping_tag",
-        "stat_sn",
-        "targets",
-        "tasks",
-        "text",
-        "window",
-    )
+    __slots__ = ("closing", "held", "last_heard", "may_ping", "targets", "text")
 
     def __init__(
-        self,
-        negotiated: Negotiated,
-        limits: Limits,
-        out: Outbox,
-        host: Host | None,
-        *,
-        stat_sn: int,
-        now: float,
-        targets: Callable[[str | None], list[TargetRecord]],
-    ) -> None:
-        self.negotiated = negotiated
-        self.limits = limits
-        self.out = out
-        self.host = host  # None: a discovery session, which knows no SCSI
-        self.counters = Counters()
-        self.stat_sn = stat_sn
-        self.exp_cmd_sn = negotiated.cmd_sn
-        self.window = limits.command_window  # what is left of it; shrinks with every numbered task
-        self.outstanding = 0
-        self.immediate_outstanding = 0
-        self.tasks: dict[int, Task] = {}
+        self, negotiated: Negotiated, limits: Limits, out: Outbox, host: Host | None, *, stat_sn: int,
+        now: float, targets: Callable[[str | None], list[TargetRecord]],
+    ) -> None:  # fmt: skip
+        super().__init__(negotiated, limits, out, host, stat_sn)
         self.held: dict[int, list[bytes]] = {}  # CmdSN ahead of its turn -> PDUs; bounded by the window
-        self.discarding: dict[int, None] = {}  # tags of ended tasks whose Data-Out may still come
-        self.next_ttt = 1
-        self.ping_tag: int | None = None  # a NOP-In of ours that is not answered yet
-        self.last_ping = 0.0
         self.may_ping = False  # only towards those who know NOPs: iPXE never answers
         self.last_heard = now
         self.closing = False  # an answer in the outbox is the last one: send it, then close
         self.targets = targets  # those this initiator may see: all, or the one of that name
         self.text = TextExchange(limits, negotiated)
-
-    # -- numbers -----------------------------------------------------------------------------------------
-
-    @property
-    def max_cmd_sn(self) -> int:
-        return (self.exp_cmd_sn + self.window - 1) & MASK
-
-    def take_stat_sn(self) -> int:
-        number = self.stat_sn
-        self.stat_sn = (number + 1) & MASK
-        return number
-
-    def next_tag(self) -> int:
-        tag = self.next_ttt
-        self.next_ttt = tag + 1 if tag < NO_TAG - 1 else 1
-        return tag
 
     # -- receiving ---------------------------------------------------------------------------------------
 
@@ -308,7 +193,7 @@ class Session:
         )
         if self.discarding:
             self.discarding.pop(tag, None)
-        self._start(task)
+        self.start(task)
         try:
             if task.writes or len(data):
                 n = self.negotiated
@@ -323,7 +208,7 @@ class Session:
                     initial_r2t=n.initial_r2t,
                 )
             if not good:
-                self._reject_now(RejectReason.DATA_DIGEST_ERROR, "data digest does not match", view)
+                self._wrong_digest(view)
                 raise CheckCondition(*PROTOCOL_SERVICE_CRC_ERROR, why="immediate data with a wrong digest")
         except CheckCondition as check:
             if not flags & FINAL:
@@ -347,63 +232,9 @@ class Session:
             raise FramingLost("SCSI in a discovery session")
         return self.host
 
-    def _start(self, task: Task) -> None:
-        task.started = True
-        self.tasks[task.initiator_task_tag] = task
-        if task.immediate:
-            self.immediate_outstanding += 1
-        else:
-            self.outstanding += 1
-            self.window -= 1
-
-    def end(self, task: Task) -> None:
-        """The task is over: forget it, and open the window by one.  Sends nothing."""
-        if task.ended:
-            return
-        task.ended = True
-        if task.started:
-            self.tasks.pop(task.initiator_task_tag, None)
-            if task.immediate:
-                self.immediate_outstanding -= 1
-            else:
-                self.outstanding -= 1
-                self.window += 1
-        if task.unsolicited or task.target_transfer_tag is not None:
-            if len(self.discarding) >= DISCARD_MEMORY:
-                self.discarding.pop(next(iter(self.discarding)))
-            self.discarding[task.initiator_task_tag] = None
-
     def expect(self, task: Task, wanted: int) -> None:
         """The command takes ``wanted`` bytes of write data; they will come through ``host.data``."""
         task.wanted = wanted
-
-    def solicit(self, task: Task, now: float) -> None:
-        """Ask for the next burst with an R2T.  Call when the host can take it."""
-        tag = self.next_tag()
-        sn, offset, length = next_burst(
-            task,
-            tag=tag,
-            max_burst=min(self.negotiated.max_burst, self.limits.r2t_bytes),
-            deadline=now + self.limits.r2t_seconds,
-        )
-        header = bytearray(BHS)
-        R2T.pack_into(
-            header,
-            0,
-            OP_R2T,
-            FINAL,
-            0,
-            task.lun,
-            task.initiator_task_tag,
-            tag,
-            self.stat_sn,
-            self.exp_cmd_sn,
-            self.max_cmd_sn,
-            sn,
-            offset,
-            length,
-        )
-        self._send(header)
 
     def _data_out(self, view: memoryview, now: float) -> None:
         _, flags, _, _, itt, ttt, _, data_sn, offset = DATA_OUT.unpack_from(view)
@@ -421,7 +252,7 @@ class Session:
         _, data, good = self._parts(view)
         try:
             if not good:
-                self._reject_now(RejectReason.DATA_DIGEST_ERROR, "data digest does not match", view)
+                self._wrong_digest(view)
                 if flags & FINAL:
                     task.unsolicited, task.target_transfer_tag = False, None
                 raise CheckCondition(*PROTOCOL_SERVICE_CRC_ERROR, why="Data-Out with a wrong digest")
@@ -440,154 +271,23 @@ class Session:
         if flags & FINAL and not task.ended:
             self._host.burst(task)
 
+    def _wrong_digest(self, view: memoryview) -> None:
+        """Reject it now; what becomes of its task is said after that."""
+        self.reject(
+            PduRejected(RejectReason.DATA_DIGEST_ERROR, "data digest does not match"), bytes(view[:BHS])
+        )
+
     def _hold_data(self, itt: int, view: memoryview) -> bool:
         """Unsolicited data of a command that waits for an earlier CmdSN waits with it."""
         for pdus in self.held.values():
             if int.from_bytes(pdus[0][16:20]) == itt and pdus[0][0] & 0x3F == Opcode.SCSI_COMMAND:
-                if sum(map(len, pdus)) > self.negotiated.first_burst + 64 * 1024:
+                if sum(map(len, pdus)) > self.negotiated.first_burst + HELD_MARGIN:
                     raise FramingLost(
                         "more unsolicited data than FirstBurstLength for a command ahead of its turn"
                     )
                 pdus.append(bytes(view))
                 return True
         return False
-
-    # -- answers -----------------------------------------------------------------------------------------
-
-    def _send(self, header: bytearray, data: bytes | bytearray | memoryview = b"") -> None:
-        """Header (its data length filled in here), digests and padding into the outbox."""
-        length = len(data)
-        header[5:8] = length.to_bytes(3)
-        self.out.add(header)
-        if self.negotiated.header_digest:
-            self.out.add(crc32c(header).to_bytes(4, "little"))
-        if length:
-            pad = bytes(-length % 4)
-            self.out.add(data)
-            if pad:
-                self.out.add(pad)
-            if self.negotiated.data_digest:
-                self.out.add(crc32c(bytes(data) + pad).to_bytes(4, "little"))
-
-    def send_pdu(self, answer: pdu.TargetPdu) -> None:
-        """A rare PDU, whose numbers the caller has filled in."""
-        self._send(bytearray(answer.pack()), getattr(answer, "data", b""))
-
-    def respond(self, task: Task, status: int, *, sense: bytes = b"", actual: int | None = None) -> None:
-        """End the task with a SCSI Response.  ``actual`` is what the CDB says was to move (bytes); None: nothing
-        to compare, no residual."""
-        if task.ended:
-            return
-        flag, count = (0, 0) if actual is None else residual(task.expected, actual)
-        self.end(task)
-        header = bytearray(BHS)
-        RESPONSE.pack_into(
-            header,
-            0,
-            OP_RESPONSE,
-            FINAL | flag,
-            0,
-            status,
-            0,
-            0,
-            task.initiator_task_tag,
-            0,
-            self.take_stat_sn(),
-            self.exp_cmd_sn,
-            self.max_cmd_sn,
-            task.data_sn,
-            0,
-            count,
-        )
-        self._send(header, len(sense).to_bytes(2) + sense if sense else b"")
-        self.counters.operations += 1
-
-    def check_condition(self, task: Task, check: CheckCondition, *, actual: int | None = 0) -> None:
-        """End the task with CHECK CONDITION."""
-        self.counters.last_error = str(check)
-        self.respond(task, 0x02, sense=self._host.sense(task, check), actual=actual)
-
-    def data_in(
-        self, task: Task, data: bytes | bytearray | memoryview, *, offset: int, total: int, actual: int
-    ) -> None:
-        """One piece of read data, cut to the initiator's segments.
-
-        ``total``: how much is sent in all (min of expected and actual); the piece that reaches it carries
-        GOOD status.  ``actual``: what the CDB asked for, for the residual.  §11.7.4"""
-        step, burst, view = self.negotiated.max_xmit_data_segment, self.negotiated.max_burst, memoryview(data)
-        at = 0
-        while at < len(data):
-            # F closes a sequence of at most MaxBurstLength.
-            room = burst - (offset + at) % burst
-            piece = view[at : at + min(step, room)]
-            at += len(piece)
-            last = offset + at == total
-            flags = (FINAL if last or len(piece) == room else 0) | (STATUS_HERE if last else 0)
-            count = 0
-            if last:
-                flag, count = residual(task.expected, actual)
-                flags |= flag
-                self.end(task)
-            header = bytearray(BHS)
-            DATA_IN.pack_into(
-                header,
-                0,
-                OP_DATA_IN,
-                flags,
-                0,
-                0,
-                0,
-                task.initiator_task_tag,
-                NO_TAG,
-                self.take_stat_sn() if last else 0,
-                self.exp_cmd_sn,
-                self.max_cmd_sn,
-                task.data_sn,
-                offset + at - len(piece),
-                count,
-            )
-            task.data_sn += 1
-            self._send(header, piece)
-        if task.ended:
-            self.counters.operations += 1
-
-    def reply(self, task: Task, data: bytes, *, actual: int | None = None) -> None:
-        """End the task GOOD with ``data`` (parameter data, at most the allocation length)."""
-        actual = len(data) if actual is None else actual
-        total = min(len(data), task.expected) if task.reads else 0
-        if total:
-            self.data_in(task, memoryview(data)[:total], offset=0, total=total, actual=actual)
-        else:
-            self.respond(task, 0x00, actual=actual)
-
-    def reject(self, rejected: PduRejected, header: bytes) -> None:
-        """§11.17: quote the header, stay connected."""
-        self.counters.rejects += 1
-        self.counters.last_error = str(rejected)
-        self.send_pdu(
-            pdu.Reject(
-                reason=rejected.reason,
-                stat_sn=self.take_stat_sn(),
-                exp_cmd_sn=self.exp_cmd_sn,
-                max_cmd_sn=self.max_cmd_sn,
-                data_sn=0,
-                data=header,
-            )
-        )
-
-    def _reject_now(self, reason: int, why: str, view: memoryview) -> None:
-        self.reject(PduRejected(reason, why), bytes(view[:BHS]))
-
-    def task_management_done(self, request: pdu.TaskManagementRequest, response: int) -> None:
-        self.send_pdu(
-            pdu.TaskManagementResponse(
-                response=response,
-                initiator_task_tag=request.initiator_task_tag,
-                stat_sn=self.take_stat_sn(),
-                exp_cmd_sn=self.exp_cmd_sn,
-                max_cmd_sn=self.max_cmd_sn,
-            )
-        )
 
     # -- the rest ----------------------------------------------------------------------------------------
 
@@ -609,39 +309,6 @@ class Session:
                 exp_cmd_sn=self.exp_cmd_sn,
                 max_cmd_sn=self.max_cmd_sn,
                 data=data,
-            )
-        )
-
-    def ping(self, now: float) -> None:
-        """Ask whether the initiator is still there.  Only for those who answer (``may_ping``)."""
-        self.ping_tag = self.next_tag()
-        self.last_ping = now
-        self.send_pdu(
-            pdu.NopIn(
-                lun=0,
-                initiator_task_tag=NO_TAG,
-                target_transfer_tag=self.ping_tag,
-                stat_sn=self.stat_sn,
-                exp_cmd_sn=self.exp_cmd_sn,
-                max_cmd_sn=self.max_cmd_sn,
-                data=b"",
-            )
-        )
-
-    def ask_for_logout(self, seconds: int) -> None:
-        """Asynchronous message 1 before a shutdown (§11.9): the initiator should log out within ``seconds``."""
-        self.send_pdu(
-            pdu.AsyncMessage(
-                lun=0,
-                stat_sn=self.take_stat_sn(),
-                exp_cmd_sn=self.exp_cmd_sn,
-                max_cmd_sn=self.max_cmd_sn,
-                async_event=1,
-                async_vcode=0,
-                parameter1=0,
-                parameter2=0,
-                parameter3=seconds,
-                data=b"",
             )
         )
 
@@ -684,7 +351,7 @@ class Session:
         )
 
     def nothing_in_its_place(self, header: bytes) -> bytes:
-        """A PDU that takes the CmdSN of an aborted command and does nothing: a NOP-Out that wants no answer."""
+        """A PDU with the CmdSN of an aborted command that does nothing: a NOP-Out without an answer."""
         return pdu.NopOut(immediate=True, cmd_sn=int.from_bytes(header[24:28])).pack()
 
     def late_transfers(self, now: float) -> list[Task]:

@@ -61,15 +61,15 @@ class Nexus:
     """One per session.  ``wake`` is called (from any other nexus of the unit) when ``jobs`` has grown."""
 
     __slots__ = (
-        "backgrounds", "buffered", "jobs", "limits", "luns", "management", "now", "ordered", "paths", "session",
-        "starved", "streams", "wake",
+        "backgrounds", "buffered", "jobs", "limits", "luns", "management", "now", "ordered", "paths",
+        "session", "starved", "streams", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
         self.limits = limits
         self.paths: dict[int, Path] = {}
         for lun, path in paths.items():
-            # SAM-5 §4.7.7: peripheral addressing (00b) for 0..255, and flat space addressing (01b) is accepted.
+            # SAM-5 §4.7.7: peripheral addressing (00b) up to 255, and flat addressing (01b).
             self.paths[lun << 48] = path
             self.paths[lun << 48 | 0x4000 << 48] = path
         self.luns = sorted(paths)
@@ -401,8 +401,9 @@ class Nexus:
         job.done(result, error)
 
     def abort(self, task: Task, when_over: Callable[[], None]) -> bool:
-        """End the task in silence.  True: it is over.  False: a thread still works on it, and ``when_over`` will
-        be called when that has ended."""
+        """End the task in silence.  True: it is over.
+
+        False: a thread still works on it, and ``when_over`` will be called when that has ended."""
         run = task.host
         self.session.end(task)
         self.streams.drop(task)

@@ -112,8 +112,8 @@ class Streams:
             session.counters.operations += 1
         DATA_IN.pack_into(
             out.view, at, OP_DATA_IN, flags, 0, size, 0, task.initiator_task_tag, NO_TAG,
-            session.take_stat_sn() if last else 0, session.exp_cmd_sn, session.max_cmd_sn, task.data_sn, offset,
-            count,
+            session.take_stat_sn() if last else 0, session.exp_cmd_sn, session.max_cmd_sn, task.data_sn,
+            offset, count,
         )  # fmt: skip
         task.data_sn += 1
         session.counters.bytes_read += size

@@ -161,7 +161,7 @@ class Connection:
         self.more = more
 
     def _turns(self, view: memoryview, end: int) -> tuple[int, bool]:
-        """Take PDUs until none is whole any more, or our slice is spent.  Returns (how far, is there more)."""
+        """Take PDUs until none is whole, or our slice is spent.  Returns (how far, is there more)."""
         nexus, worker = self.nexus, self.worker
         began = now = monotonic()
         at = 0

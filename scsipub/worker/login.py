@@ -193,7 +193,7 @@ class Login:
         """The next Login Request.  Raises FramingLost for anything else: it gets no answer."""
         data = self.data
         await self._fill(1)
-        # The I bit of a Login Request is always set; an HTTP request or a TLS hello ends here, at its first byte.
+        # The I bit of a Login Request is always set; HTTP or a TLS hello ends here, at its first byte.
         if data[0] != 0x40 | Opcode.LOGIN_REQUEST:
             raise FramingLost(_stranger(data))
         await self._fill(BHS)

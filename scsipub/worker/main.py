@@ -21,10 +21,11 @@ import cattrs
 import trio
 
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
+from scsipub.iscsi.answers import Counters
 from scsipub.iscsi.login import Negotiated
 from scsipub.iscsi.outbox import Outbox
 from scsipub.iscsi.pdu import wire
-from scsipub.iscsi.session import Counters, Session
+from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
