@@ -11,7 +11,7 @@ from typing import Self
 
 import attrs
 
-from scsipub.storage.kernel import Residency
+from scsipub.storage.kernel import Residency, nowait_flags
 
 SECTOR = 512
 SHIFT = 9
@@ -43,10 +43,11 @@ def zero(into: memoryview) -> None:
 class Blank:
     """A base without a file: so many sectors of zeros, none of them mapped."""
 
-    __slots__ = ("fd", "identity", "length", "mapped_sectors", "sectors")
+    __slots__ = ("fd", "identity", "length", "mapped_sectors", "nowait", "sectors")
 
     def __init__(self, sectors: int) -> None:
         self.fd = -1
+        self.nowait = 0
         self.sectors = sectors
         self.length = 0  # bytes that come from a file
         self.mapped_sectors = 0
@@ -55,7 +56,7 @@ class Blank:
     def read(self, first: int, into: memoryview) -> None:
         zero(into)
 
-    def resident(self, first: int, count: int) -> bool:
+    def resident_bytes(self, offset: int, length: int) -> bool:
         return False  # there is no file to send from
 
     def close(self) -> None:
@@ -65,10 +66,11 @@ class Blank:
 class Base:
     """An image file.  One per image and worker, closed when the last disk on it is gone."""
 
-    __slots__ = ("_residency", "fd", "identity", "length", "mapped_sectors", "path", "sectors")
+    __slots__ = ("_residency", "fd", "identity", "length", "mapped_sectors", "nowait", "path", "sectors")
 
     def __init__(self, fd: int, path: str, sha256: str = "") -> None:
         self.fd = fd
+        self.nowait = nowait_flags(fd)
         self.path = path
         self.length = os.fstat(fd).st_size
         self.sectors = (self.length + SECTOR - 1) // SECTOR
@@ -93,11 +95,11 @@ class Base:
             into = into[got:]
             offset += got
 
-    def resident(self, first: int, count: int) -> bool:
-        """Could ``sendfile`` send these sectors without waiting?  Not for several threads at once."""
+    def resident_bytes(self, offset: int, length: int) -> bool:
+        """Could these bytes be sent or read without waiting?  Not for several threads at once."""
         if self._residency is None:
             self._residency = Residency(self.fd, self.length)
-        return self._residency.resident(first << SHIFT, count << SHIFT)
+        return self._residency.resident(offset, length)
 
     def close(self) -> None:
         if self._residency is not None:

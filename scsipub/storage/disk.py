@@ -27,7 +27,6 @@ from scsipub.storage.overlay import Data, Overlay
 SAME_BYTES = 1 << 20
 _ALL_OURS = b"\xff"
 
-_NOWAIT = os.RWF_NOWAIT
 _preadv = os.preadv
 _pwrite = os.pwrite
 
@@ -101,60 +100,71 @@ class Disk:
     def read_now(self, first: int, count: int, into: memoryview) -> bool:
         """Fill ``into`` with sectors that are at hand.  False: not all are, call ``read`` in a thread."""
         overlay = self._overlay
-        fd = self.base.fd
+        base = self.base
+        fd, flags = base.fd, base.nowait
         if overlay is not None:
             if overlay.failed is not None:
                 return False
             if count == 8 and not first & 7:
                 bits = overlay.bits[first >> 3]
                 if bits == 255:
-                    fd = overlay.data_fd
+                    fd, flags = overlay.data_fd, overlay.nowait
                 elif bits:
-                    return self._read_mixed(overlay, first, count, into, _NOWAIT)
+                    return self._read_mixed_now(overlay, first, count, into)
             elif overlay.live.all_set(first, count):
-                fd = overlay.data_fd
+                fd, flags = overlay.data_fd, overlay.nowait
             elif not overlay.live.none_set(first, count):
-                return self._read_mixed(overlay, first, count, into, _NOWAIT)
+                return self._read_mixed_now(overlay, first, count, into)
         if fd < 0:
             zero(into)
             return True
         try:
-            got = _preadv(fd, (into,), first << SHIFT, _NOWAIT)
-        except OSError:
-            return False  # not cached; or a real error, which read() will meet again and tell
-        if got == len(into):
-            return True
-        return self._rest_is_zero(fd, first, into, got)
+            if _preadv(fd, (into,), first << SHIFT, flags) == len(into):
+                return True
+        except BlockingIOError:
+            return False  # not cached
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                return False  # read() will meet it again, and tell
+        return self._read_otherwise(overlay, fd, first, into)
 
-    def _rest_is_zero(self, fd: int, first: int, into: memoryview, got: int) -> bool:
-        """A read came back short: because the base ends there?"""
-        if fd != self.base.fd or (first << SHIFT) + got < self.base.length:
-            return False
-        zero(into[got:])
-        return True
-
-    def _read_mixed(self, overlay: Overlay, first: int, count: int, into: memoryview, flags: int) -> bool:
+    def _read_mixed_now(self, overlay: Overlay, first: int, count: int, into: memoryview) -> bool:
         base = self.base
         done = 0
         for ours, offset, length in runs_of(overlay.live.value(first, count), count):
             end = done + (length << SHIFT)
             piece = into[done:end]
             done = end
-            fd = overlay.data_fd if ours else base.fd
+            fd, flags = (overlay.data_fd, overlay.nowait) if ours else (base.fd, base.nowait)
             if fd < 0:
                 zero(piece)
                 continue
-            if flags:
-                try:
-                    got = _preadv(fd, (piece,), (first + offset) << SHIFT, flags)
-                except OSError:
+            try:
+                if _preadv(fd, (piece,), (first + offset) << SHIFT, flags) == len(piece):
+                    continue
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
                     return False
-                if got != len(piece) and not self._rest_is_zero(fd, first + offset, piece, got):
-                    return False
-            elif ours:
-                _fill(fd, piece, (first + offset) << SHIFT)
-            else:
-                base.read(first + offset, piece)
+            if not self._read_otherwise(overlay, fd, first + offset, piece):
+                return False
+        return True
+
+    def _read_otherwise(self, overlay: Overlay | None, fd: int, first: int, into: memoryview) -> bool:
+        """A read without waiting came back short, or the file system knows no such thing.
+
+        Then what is in memory can be read as usual: were it to go in between, that would cost a stall."""
+        base = self.base
+        if overlay is not None and fd == overlay.data_fd:
+            if overlay.resident(first, len(into) >> SHIFT):
+                _fill(fd, into, first << SHIFT)
+                return True
+            return False
+        inside = min(max(base.length - (first << SHIFT), 0), len(into))
+        if inside and not base.resident_bytes(first << SHIFT, inside):
+            return False
+        base.read(first, into)
         return True
 
     def read(self, first: int, count: int, into: memoryview) -> None:
@@ -165,7 +175,14 @@ class Disk:
             self.base.read(first, into)
             return
         overlay.check()
-        self._read_mixed(overlay, first, count, into, 0)
+        done = 0
+        for ours, offset, length in runs_of(overlay.live.value(first, count), count):
+            piece = into[done : done + (length << SHIFT)]
+            done += len(piece)
+            if ours:
+                _fill(overlay.data_fd, piece, (first + offset) << SHIFT)
+            else:
+                self.base.read(first + offset, piece)
 
     def base_run(self, first: int, count: int) -> tuple[int, int] | None:
         """``(fd, byte offset)`` for ``sendfile``, if all of the range is base, in the file and in memory.
@@ -174,8 +191,8 @@ class Disk:
         overlay = self._overlay
         if overlay is not None and (overlay.failed is not None or not overlay.live.none_set(first, count)):
             return None
-        if (first + count) << SHIFT > self.base.length or not self.base.resident(first, count):
-            return None
+        if not self.base.resident_bytes(first << SHIFT, count << SHIFT):
+            return None  # or the file ends inside
         return self.base.fd, first << SHIFT
 
     # -- writing ------------------------------------------------------------------------------------------

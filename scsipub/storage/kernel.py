@@ -1,6 +1,6 @@
 """What Linux can do with files and Python's ``os`` cannot say: punch holes, reserve room, ask for residency.
 
-Source: fallocate(2), mincore(2), mmap(2).  Knows the C library through ctypes, and nothing of disks.
+Source: fallocate(2), mincore(2), mmap(2), statfs(2).  Knows the C library, and nothing of disks.
 
 Each function raises ``OSError`` as ``os`` would.  All of them let other threads run meanwhile."""
 
@@ -8,6 +8,7 @@ import ctypes
 import errno
 import mmap
 import os
+import sys
 
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
@@ -25,6 +26,9 @@ _munmap = _libc.munmap
 _munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _mincore = _libc.mincore
 _mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+
+_fstatfs = _libc.fstatfs
+_fstatfs.argtypes = [ctypes.c_int, ctypes.c_char_p]
 
 NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
@@ -44,6 +48,20 @@ def punch(fd: int, offset: int, length: int) -> None:
 def reserve(fd: int, offset: int, length: int) -> None:
     """Have room for the bytes allocated, so that a later write there cannot find the file system full."""
     _change(fd, _KEEP_SIZE, offset, length)
+
+
+# Their pages are in memory, or swapped out by an operator who chose so; they know no RWF_NOWAIT.
+_IN_MEMORY = frozenset({0x01021994, 0x858458F6})  # tmpfs, ramfs
+
+
+def nowait_flags(fd: int) -> int:
+    """What ``preadv`` must be told so that it does not wait for a medium."""
+    answer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes long
+    if _fstatfs(fd, answer):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    kind = int.from_bytes(answer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+    return 0 if kind in _IN_MEMORY else os.RWF_NOWAIT
 
 
 class Residency:

@@ -71,8 +71,9 @@ class Overlay:
     """Open files of one overlay, with its bitmaps in memory."""
 
     __slots__ = (
-        "_punch_works", "_trimmed_at", "bits", "budget_chunks", "charged", "charged_chunks", "chunk_sectors",
-        "creation", "data_fd", "failed", "live", "live_fd", "lock", "paths", "resized", "sectors", "trimmed",
+        "_punch_works", "_residency", "_trimmed_at", "bits", "budget_chunks", "charged", "charged_chunks",
+        "chunk_sectors", "creation", "data_fd", "failed", "live", "live_fd", "lock", "nowait", "paths",
+        "resized", "sectors", "trimmed",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,8 @@ class Overlay:
         self.sectors = sectors
         self.data_fd = data_fd
         self.live_fd = live_fd
+        self.nowait = kernel.nowait_flags(data_fd)
+        self._residency: kernel.Residency | None = None
         self.creation = creation
         self.lock = threading.Lock()
         self.failed: OSError | None = None
@@ -193,6 +196,8 @@ class Overlay:
         """Close the files; another process may own them then.  Nobody may be inside a call."""
         # Whoever comes too late gets an error, and never the base without what was written.
         self.failed = self.failed or OSError(errno.EBADF, "the disk is closed")
+        if self._residency is not None:
+            self._residency.close()
         close_all(self.data_fd, self.live_fd)
         self.data_fd = self.live_fd = -1
 
@@ -213,6 +218,12 @@ class Overlay:
         if (always or error.errno == errno.EIO) and self.failed is None:
             self.failed = error
         return OSError(errno.EIO, str(error)) if always else error
+
+    def resident(self, first: int, count: int) -> bool:
+        """Are these sectors of the data file in memory?  Not for several threads at once."""
+        if self._residency is None:
+            self._residency = kernel.Residency(self.data_fd, self.sectors * SECTOR)
+        return self._residency.resident(first << SHIFT, count << SHIFT)
 
     # -- room ---------------------------------------------------------------------------------------------
 

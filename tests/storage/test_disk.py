@@ -175,6 +175,50 @@ def test_a_range_beyond_the_end_is_our_mistake_and_touches_nothing(
     assert (overlays / "d-session1-0.data").stat().st_size == SECTORS * SECTOR
 
 
+def test_a_file_system_that_cannot_say_what_is_cached_is_read_inline_all_the_same(
+    paths: OverlayPaths, make_base: MakeBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EOPNOTSUPP for RWF_NOWAIT: the page cache is asked by other means."""
+    real = os.preadv
+
+    def refuse(fd: int, into: tuple[memoryview], offset: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(errno.EOPNOTSUPP, "injected")
+        return real(fd, into, offset)
+
+    monkeypatch.setattr("scsipub.storage.disk._preadv", refuse)
+    disk = Disk(make_base(PATTERN[:-100]), paths, sectors=300)
+    disk.write(8, b"x" * 4096)
+    expected = (PATTERN[:4096] + b"x" * 4096 + PATTERN[8192:-100]).ljust(300 * SECTOR, b"\0")
+
+    for first, count in [(0, 8), (8, 8), (4, 8), (250, 50), (290, 8), (0, 300)]:
+        into = memoryview(bytearray(count * SECTOR))
+        assert disk.read_now(first, count, into)
+        assert into == expected[first * SECTOR : (first + count) * SECTOR]
+    monkeypatch.setattr("scsipub.storage.kernel.Residency.resident", lambda *arguments: False)
+    assert not disk.read_now(0, 8, memoryview(bytearray(4096)))
+    assert not disk.read_now(8, 8, memoryview(bytearray(4096)))
+    assert not disk.read_now(4, 8, memoryview(bytearray(4096)))
+    disk.destroy()
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EIO])
+def test_what_is_not_at_hand_is_left_to_a_thread(
+    paths: OverlayPaths, make_base: MakeBase, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Not cached, or a real error: the thread will wait, or tell."""
+    disk = Disk(make_base(), paths)
+    disk.write(8, b"x" * 4096)
+
+    def refuse(*arguments: object) -> int:
+        raise OSError(code, "injected")
+
+    monkeypatch.setattr("scsipub.storage.disk._preadv", refuse)
+    for first in (0, 4, 8):
+        assert not disk.read_now(first, 8, memoryview(bytearray(4096)))
+    disk.destroy()
+
+
 # -- writing ----------------------------------------------------------------------------------------------
 
 

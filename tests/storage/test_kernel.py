@@ -62,6 +62,16 @@ def test_what_was_written_is_resident_a_hole_never_read_is_not(fd: int) -> None:
     file.close()
 
 
+def test_files_in_memory_are_read_as_they_are(fd: int) -> None:
+    """tmpfs refuses RWF_NOWAIT, and never waits for a medium; elsewhere the flag does what it says."""
+    assert kernel.nowait_flags(fd) in (0, os.RWF_NOWAIT)
+    memory = os.memfd_create("test")
+    assert kernel.nowait_flags(memory) == 0
+    os.close(memory)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        kernel.nowait_flags(-1)
+
+
 def test_an_empty_file_has_nothing_resident(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     fd = os.open(tmp_path / "empty", os.O_RDONLY)
