@@ -3,7 +3,7 @@
 ``LogicalUnit.begin`` refuses or returns one of these; whoever owns the wire and the threads carries it out.
 After the plan is made nothing is checked again except what only the data can tell.
 
-Knows nobody but the medium."""
+Knows the medium and how to refuse."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 import attrs
 
 from scsipub.errors import CheckCondition
+from scsipub.scsi import sense
 from scsipub.scsi.medium import Data, Medium
 
 
@@ -36,7 +37,9 @@ class Plan:
 
     name: str = ""
     data_out: int = 0  # bytes of parameter or write data the CDB asks for
-    exact: bool = False  # another expected data transfer length than data_out is refused (wrong_data_length)
+    exact: int | None = (
+        None  # other amounts of data than data_out are refused, pointing at this byte of the CDB
+    )
     data_in: int = 0  # upper bound of the answer
     first: int = 0
     count: int = 0  # the blocks touched, for the range lock; 0: none
@@ -50,6 +53,11 @@ class Plan:
     fua: bool = False
     background: Background | None = None
     after: Callable[[], None] | None = None  # on the event loop, after success
+
+    def check_length(self, given: int) -> None:
+        """To be asked with the transport's expected data transfer length before any data is fetched."""
+        if self.exact is not None and given != self.data_out:
+            raise sense.invalid_field(self.exact, 7, why=f"{given} bytes of data instead of {self.data_out}")
 
 
 def clip(data: bytes, allocation_length: int, name: str = "") -> Plan:

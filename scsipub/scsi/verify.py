@@ -45,7 +45,7 @@ def verify(request: Request) -> Plan:
         case 1:
             return Plan(data_out=count * size, piece=piece, first=lba, count=count)
         case _:
-            return Plan(data_out=size, exact=True, run=same_block, blocking=True, first=lba, count=count)
+            return Plan(data_out=size, exact=1, run=same_block, blocking=True, first=lba, count=count)
 
 
 def compare(medium: Medium, lba: int, size: int, offset: int, data: Data) -> None:

@@ -30,7 +30,7 @@ def write_same(request: Request) -> Plan:
     def run(medium: Medium, data: Data) -> None:
         block = zeros if no_data else bytes(data)
         if len(block) != size:
-            raise sense.wrong_data_length(size, len(block))
+            raise sense.invalid_field_in_command_iu(size, len(block))
         # A pattern that is not zero cannot come back from an unmapped block (LBPRZ), so it is written.
         if unmap and (block == zeros or config.unmap_ignores_pattern):
             medium.unmap(lba, count)
@@ -39,7 +39,7 @@ def write_same(request: Request) -> Plan:
 
     return Plan(
         data_out=0 if no_data else size,
-        exact=not no_data,
+        exact=None if no_data else cdb.count_field(it),
         run=run,
         blocking=True,
         first=lba,

@@ -58,7 +58,7 @@ def test_compare_and_write_holds_its_block_exclusively():
     disk = bench()
     plan = disk.unit.begin(disk.lane, cdb(COMPARE, F=0, L=6, N=1), 0)
 
-    assert (plan.first, plan.count, plan.writes, plan.blocking, plan.exact) == (6, 1, True, True, True)
+    assert (plan.first, plan.count, plan.writes, plan.blocking, plan.exact) == (6, 1, True, True, 13)
 
 
 def test_compare_and_write_on_a_block_never_written_compares_zeros():
@@ -72,11 +72,17 @@ def test_compare_and_write_of_more_than_announced_is_refused_at_its_count():
     assert ended.check.field == (13, 7)
 
 
+def test_no_blocks_with_data_are_256_blocks_that_did_not_fit_their_field():
+    ended = bench()(cdb(COMPARE, F=0, L=6, N=0), bytes(512 * 512))
+    assert ended.key == IFC
+    assert ended.check.field == (13, 7)
+
+
 @pytest.mark.parametrize("size", [0, 512, 1023, 1025])
 def test_compare_and_write_wants_exactly_both_halves(size):
     """Half of the data must not be written as if it were all."""
     disk = bench()
-    assert disk(cdb(COMPARE, F=0, L=6, N=1), bytes(size)).key == (Key.ILLEGAL_REQUEST, 0x0E, 0x03)
+    assert disk(cdb(COMPARE, F=0, L=6, N=1), bytes(size)).key == IFC
     assert disk.medium.writes == 0
 
 
@@ -106,5 +112,5 @@ def test_an_atomic_boundary_is_refused_as_none_is_announced():
 
 def test_an_atomic_write_of_less_data_than_it_says_is_refused():
     disk = bench()
-    assert disk(cdb(ATOMIC, F=0, L=0, B=0, N=2), bytes(512)).key == (Key.ILLEGAL_REQUEST, 0x0E, 0x03)
+    assert disk(cdb(ATOMIC, F=0, L=0, B=0, N=2), bytes(512)).key == IFC
     assert disk.medium.writes == 0

@@ -101,5 +101,5 @@ def test_a_fully_provisioned_unit_does_not_unmap(n):
 @pytest.mark.parametrize("size", [0, 256, 1024])
 def test_the_data_is_exactly_one_block(n, size):
     disk = bench()
-    assert disk(cdb(SAME[n], F=0, L=0, N=2), bytes(size)).key == (Key.ILLEGAL_REQUEST, 0x0E, 0x03)
+    assert disk(cdb(SAME[n], F=0, L=0, N=2), bytes(size)).key == IFC
     assert list(disk.medium.mapped_runs(0, 4)) == [(False, 0, 4)]

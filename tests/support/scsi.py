@@ -53,8 +53,7 @@ class Bench:
             )
 
     def carry_out(self, plan: Plan, data: bytes, piece: int = 0) -> bytes:
-        if plan.exact and len(data) != plan.data_out:
-            raise sense.wrong_data_length(plan.data_out, len(data))
+        plan.check_length(len(data))
         data = data[: plan.data_out]
         answer: bytes | None = None
         if plan.reply is not None:

@@ -25,7 +25,7 @@ def test_file(module: str) -> str:
 
 
 def commands() -> tuple[Row, list[Row]]:
-    rows = []
+    rows: list[Row] = []
     for key in sorted(COMMANDS, key=lambda key: (key[0], key[1] or 0)):
         row = COMMANDS[key]
         code = f"{row.opcode:02X}h" + ("" if row.action is None else f"/{row.action:02X}h")
@@ -67,7 +67,7 @@ def commands() -> tuple[Row, list[Row]]:
 _PAGES = {
     0x00: "supported pages",
     0x80: "unit serial number: the unit's UUID",
-    0x83: "NAA 6, EUI-64, T10 and SCSI name of the unit; relative port, port group and name of the port; target",
+    0x83: "NAA 6, EUI-64, T10 and SCSI name of the unit; number, group and name of the port; target",
     0x86: "extended INQUIRY data: task attributes, volatile cache",
     0x87: "mode page policy: all pages are shared by all nexuses",
     0x8F: "third-party copy",
@@ -91,7 +91,9 @@ def mode_pages() -> tuple[Row, list[Row]]:
     for page, row in modes.PAGES.items():
         if any(row.changeable) != (page in changeable):
             raise ValueError(f"mode page {page:02X}h: the document does not know what may be changed")
-    rows = [(f"{page:02X}h", *names[page], changeable.get(page, "nothing")) for page in modes.PAGES]
+    rows: list[Row] = []
+    for page in modes.PAGES:
+        rows.append((f"{page:02X}h", *names[page], changeable.get(page, "nothing")))
     return ("page", "name", "says", "changeable"), rows
 
 
@@ -131,7 +133,7 @@ _ATTENTIONS = {
 
 
 def unit_attentions() -> tuple[Row, list[Row]]:
-    rows = []
+    rows: list[Row] = []
     for name, why in _ATTENTIONS.items():
         asc, ascq = getattr(attentions, name)
         rows.append((f"{asc:02X}h/{ascq:02X}h", name.replace("_", " ").lower(), why))
