@@ -24,6 +24,7 @@ from supervisor.channel import CallError, Channel, ChannelClosed, Handler, chann
 from supervisor.exits import Exit, Killed, NeverStarted, Reason, Stopped
 from supervisor.pool_spec import PoolSpec, PoolStatistics, SlotStatistics
 from supervisor.process import State, Worker, process_reason, spawn
+from supervisor.stopping import stopping
 from supervisor.telemetry import SlotQuarantined, WorkerDown, WorkerNotStarted, WorkerUp
 
 __all__ = ["PoolSpec", "PoolStatistics", "SlotStatistics", "StartFailed", "State", "Worker", "WorkerPool"]
@@ -72,11 +73,10 @@ class WorkerPool:
     def __init__(self, spec: PoolSpec) -> None:
         self.spec = spec
         self._emit = spec.on_event
-        self._slots = [
-            _Slot(index, RestartBudget(spec.max_restarts, spec.max_seconds)) for index in range(spec.size)
-        ]
+        self._slots: list[_Slot] = []
         self._draining = False
         self._drained = trio.Event()
+        self._drained.set()
         self._hung = 0
         self._hook_failures = 0
         self._restarting = trio.Lock()
@@ -117,23 +117,38 @@ class WorkerPool:
     # ---- the life of the pool
 
     async def run(self, task_status: "trio.TaskStatus[WorkerPool]" = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the slots filled until ``drain`` is called.  Cancelled: kill all, reap all."""
+        """Keep the slots filled until ``drain`` is called, by whomever or because a supervisor asks.
+
+        Cancelled, it kills all and reaps all.
+        """
+        budget = (self.spec.max_restarts, self.spec.max_seconds)
+        self._slots = [_Slot(index, RestartBudget(*budget)) for index in range(self.spec.size)]
+        self._draining, self._drained = False, trio.Event()
         try:
-            async with trio.open_nursery() as nursery:
-                for slot in self._slots:
-                    nursery.start_soon(self._keep, slot)
-                for slot in self._slots:
-                    while not slot.was_ready and not self._draining:
-                        if slot.state is State.QUARANTINED and slot.last_exit is not None:
-                            raise StartFailed(slot.last_exit)
-                        await slot.changed.wait()
-                task_status.started(self)
+            async with trio.open_nursery() as ours:
+                ours.start_soon(self._heed, stopping())
+                async with trio.open_nursery() as nursery:
+                    for slot in self._slots:
+                        nursery.start_soon(self._keep, slot)
+                    for slot in self._slots:
+                        while not slot.was_ready and not self._draining:
+                            if slot.state is State.QUARANTINED and slot.last_exit is not None:
+                                raise StartFailed(slot.last_exit)
+                            await slot.changed.wait()
+                    task_status.started(self)
+                ours.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
+            # One exception in two nurseries of ours: whoever called us knows nothing of these.
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                error = error.exceptions[0]
+            raise error from None
         finally:
             self._drained.set()
+
+    async def _heed(self, stop: trio.Event) -> None:
+        await stop.wait()
+        await self.drain()
 
     async def drain(self, seconds: float | None = None) -> None:
         """Tell every worker to finish, and wait until all are gone.  ``run`` returns then.
@@ -234,8 +249,10 @@ class WorkerPool:
         ours, theirs = channel_pair()
         try:
             process = await spawn(self.spec.argv(slot.index, theirs.fileno()), theirs, self.spec.environment)
-        except OSError as exc:
+        except BaseException as exc:
             ours.close()
+            if not isinstance(exc, OSError):
+                raise
             exit = Exit(name, NeverStarted(exc), 0.0)
             self._emit(WorkerNotStarted(self.spec.name, slot.index, exit))
             return exit
@@ -247,26 +264,34 @@ class WorkerPool:
         try:
             handlers.update(self.spec.handlers(worker), ready=worker._say_ready)
             if self._draining:
+                slot.planned = True
                 worker.kill("the pool is ending")
             await self._live(slot, worker)
+            worker.channel.close()
+            slot.worker = None
+            slot.last_exit = self._report(slot, worker, trio.current_time() - began)
+            slot.become(State.DOWN)
+            await self._hook(self.spec.on_down(worker, slot.last_exit))
+            return slot.last_exit
         finally:
             if process.returncode is None:  # cancelled: nobody may stay behind
                 process.kill()
                 with trio.CancelScope(shield=True):
                     await process.wait()
             worker.channel.close()
-            slot.become(State.DOWN)
+            worker.state = State.STOPPED
             slot.worker = None
-        reason: Reason = process_reason(process.returncode or 0, tuple(worker.stderr))
+            worker._reaped.set()
+
+    def _report(self, slot: _Slot, worker: Worker, seconds: float) -> Exit:
+        returncode = worker._process.returncode or 0
+        reason: Reason = process_reason(returncode, tuple(worker.stderr))
         if worker._killed_late:
             reason = Killed()
-        elif slot.planned and process.returncode == 0:
+        elif slot.planned and returncode == 0:
             reason = Stopped()
-        exit = Exit(name, reason, trio.current_time() - began)
+        exit = Exit(f"{self.spec.name} {slot.index}", reason, seconds)
         self._emit(WorkerDown(self.spec.name, slot.index, worker.pid, exit, slot.planned, worker.verdict))
-        slot.last_exit = exit
-        await self._hook(self.spec.on_down(worker, exit))
-        worker._reaped.set()
         return exit
 
     async def _live(self, slot: _Slot, worker: Worker) -> None:
@@ -296,8 +321,10 @@ class WorkerPool:
             nursery.start_soon(self._watch, worker)
             self._emit(WorkerUp(self.spec.name, worker.index, worker.incarnation, worker.pid))
             if not slot.planned:
-                slot.become(State.READY)
+                worker.state = State.READY
             await self._hook(self.spec.on_up(worker))
+            if not slot.planned:
+                slot.become(State.READY)
 
     async def _watch(self, worker: Worker) -> None:
         """Ping; kill who is silent for ``heartbeat_seconds * misses``, counted from its last answer."""
