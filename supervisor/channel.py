@@ -384,6 +384,8 @@ class Channel:
         self.closed_because = why
         self._outbox.close(why)
         trio.lowlevel.notify_closing(self._socket)
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # copies of the descriptor keep nobody on the line
         self._socket.close()
         for number in list(self._pending):
             self._settle(number, outcome.Error(ChannelClosed(why)))
