@@ -54,7 +54,7 @@ def compare_and_write(request: Request) -> Plan:
 
     def run(medium: Medium, data: Data) -> None:
         if len(data) != 2 * half:
-            raise sense.invalid_field_in_command_iu(2 * half, len(data))
+            raise sense.wrong_data_length(2 * half, len(data))
         expected = bytes(data[:half])
         there = bytes(medium.read(lba, count))
         if there != expected:
@@ -84,7 +84,7 @@ def write_atomic(request: Request) -> Plan:
 
     def run(medium: Medium, data: Data) -> None:
         if len(data) != length:
-            raise sense.invalid_field_in_command_iu(length, len(data))
+            raise sense.wrong_data_length(length, len(data))
         medium.write(lba, data, fua=fua)
 
     return Plan(

@@ -63,7 +63,7 @@ def lba_out_of_range(lba: int, count: int, blocks: int) -> CheckCondition:
     return CheckCondition(Key.ILLEGAL_REQUEST, 0x21, 0x00, why=f"{count} blocks at {lba}, {blocks} in all")
 
 
-def invalid_field_in_command_iu(expected: int, given: int) -> CheckCondition:
+def wrong_data_length(expected: int, given: int) -> CheckCondition:
     """The transport delivered another amount of data than the CDB asks for."""
     return CheckCondition(Key.ILLEGAL_REQUEST, 0x0E, 0x03, why=f"{given} bytes of data instead of {expected}")
 

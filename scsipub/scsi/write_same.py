@@ -30,7 +30,7 @@ def write_same(request: Request) -> Plan:
     def run(medium: Medium, data: Data) -> None:
         block = zeros if no_data else bytes(data)
         if len(block) != size:
-            raise sense.invalid_field_in_command_iu(size, len(block))
+            raise sense.wrong_data_length(size, len(block))
         # A pattern that is not zero cannot come back from an unmapped block (LBPRZ), so it is written.
         if unmap and (block == zeros or config.unmap_ignores_pattern):
             medium.unmap(lba, count)

@@ -131,6 +131,7 @@ class Nexus:
         self._succeed(task, plan, plan.reply)
 
     def _carry_out(self, task: Task, path: Path, plan: Plan) -> None:
+        plan.check_length(task.expected if task.writes else 0)
         if plan.data_out:
             self._take_data(task, path, plan)
         elif plan.read_blocks:
@@ -152,7 +153,7 @@ class Nexus:
                 return
         else:
             # A list shorter than the CDB says cannot be read.  Initiators round the length up to four bytes.
-            if wanted < plan.data_out or (plan.exact and task.expected > ((plan.data_out + 3) & ~3)):
+            if wanted < plan.data_out:
                 raise wrong_data_length(plan.data_out, task.expected)
             task.host.collected = bytearray()
         self.session.expect(task, wanted)
