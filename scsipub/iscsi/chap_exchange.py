@@ -1,6 +1,6 @@
 """The target's side of one CHAP exchange: algorithm, challenge, response, and perhaps the way back.
 
-Source: RFC 7143 §12.1.3, §9.2 (reflection).  One attempt: a second response ends the login, right or wrong.
+Source: RFC 7143 §12.1.3, §9.2.1 (reflection).  One attempt: a second response ends the login, right or wrong.
 Does not verify; it gives back the question for whoever holds the secrets."""
 
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +98,7 @@ class ChapExchange:
         except PduRejected as refused:
             raise _protocol(f"CHAP_C is {refused.why}") from None
         if challenge == self.challenge:
-            # To answer would hand them the response they owe us.  §12.1.3: close, say nothing.
+            # To answer would hand them the response they owe us.  §9.2.1: close, say nothing.
             raise FramingLost("our own CHAP challenge came back")
         if len(challenge) < chap.MIN_CHALLENGE_LENGTH:
             raise _protocol(f"CHAP_C of {len(challenge)} bytes")

@@ -203,7 +203,7 @@ def negotiate_untrusted(key: str, text: str, ours: Value | None = None) -> tuple
     """The answer we owe to an offer (None: none), and the value now in force (None: as before).
 
     ``ours`` is our side of a number or a boolean.  An offer with a legal meaning is brought into bounds,
-    never refused; one without is ``PduRejected``, and in a login that means the end of it (§7.13)."""
+    never refused; one without is ``PduRejected``, which ends a login (§7, negotiation failures)."""
     row = KEYS.get(key)
     if row is None:
         # §6.2: the answer to an answer is none.
@@ -242,5 +242,5 @@ def negotiate_untrusted(key: str, text: str, ours: Value | None = None) -> tuple
 
 
 def inadmissible(key: str, text: str) -> PduRejected:
-    """An offer without a legal meaning.  §7.13"""
+    """An offer without a legal meaning.  §7"""
     return PduRejected(RejectReason.PROTOCOL_ERROR, f"{key}={printable(text, 40)} is not admissible")

@@ -151,7 +151,7 @@ class LoginPhase:
         try:
             return step()
         except PduRejected as rejected:
-            # §7.13: a negotiation that fails during login ends the login.
+            # §7, negotiation failures: a negotiation that fails during login ends the login.
             self._spent = True
             raise LoginRefused(LoginStatus.INITIATOR_ERROR, rejected.why) from None
         except (LoginRefused, FramingLost):

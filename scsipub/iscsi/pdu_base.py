@@ -167,7 +167,7 @@ def places(cls: type[Pdu]) -> tuple[tuple[str, Place], ...]:
 
 
 def padding(length: int) -> bytes:
-    """The zero bytes that bring a segment to a multiple of four.  §11.2.3"""
+    """The zero bytes that bring a segment to a multiple of four.  §11.1"""
     return bytes(-length % 4)
 
 

@@ -102,7 +102,7 @@ def test_a_floor_leaves_out_what_is_weaker() -> None:
 
 @pytest.mark.parametrize(("length", "fits"), [(0, False), (11, False), (12, True), (255, True), (256, False)])
 def test_a_secret_has_at_least_96_bits_in_either_direction(length: int, fits: bool) -> None:
-    """RFC 7143 §12.1.3.1: refused at configuration, not at login."""
+    """RFC 7143 §9.2.1: refused at configuration, not at login."""
     for secrets in ((b"s" * length,), (b"t" * 12, b"s" * length)):
         if fits:
             chap.check_secrets(*secrets)
@@ -112,7 +112,7 @@ def test_a_secret_has_at_least_96_bits_in_either_direction(length: int, fits: bo
 
 
 def test_the_secrets_of_both_directions_differ() -> None:
-    """RFC 7143 §12.1.3.1: else one side could be made to answer its own challenge."""
+    """RFC 7143 §9.2.1: else one side could be made to answer its own challenge."""
     with pytest.raises(OperatorError):
         chap.check_secrets(b"the same secret", b"the same secret")
 

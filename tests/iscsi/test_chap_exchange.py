@@ -482,7 +482,7 @@ def test_the_initiators_challenge_has_16_to_1024_bytes(length: int, ok: bool) ->
 
 @pytest.mark.parametrize("based", [False, True])
 def test_our_own_challenge_reflected_closes_the_connection_without_a_word(based: bool) -> None:
-    """RFC 7143 §12.1.3: to answer it would hand out the response we are waiting for."""
+    """RFC 7143 §9.2.1: to answer it would hand out the response we are waiting for."""
     talk = talk_to(chap_policy(mutual=True))
     challenge = challenged(talk)
     ours = keys_of(challenge)["CHAP_C"]

@@ -168,7 +168,7 @@ def test_of_a_list_the_first_we_support_is_taken(offer: str, chosen: str) -> Non
     ],
 )
 def test_an_offer_without_a_legal_meaning_is_refused(key: str, text: str) -> None:
-    """RFC 7143 §7.13: nothing both sides could accept."""
+    """RFC 7143 §7 (negotiation failures): nothing both sides could accept."""
     with pytest.raises(PduRejected):
         negotiate(key, text)
 

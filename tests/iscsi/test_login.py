@@ -213,7 +213,7 @@ def test_a_request_must_be_in_the_stage_we_are_in(first: int, then: int) -> None
 
 
 def test_responses_are_numbered_and_login_uses_up_no_command_number() -> None:
-    """RFC 7143 §11.13.3, §11.12.7: StatSN counts responses; ExpCmdSN is the CmdSN of the login."""
+    """RFC 7143 §11.13.4, §11.12.8: StatSN counts responses; ExpCmdSN is the CmdSN of the login."""
     talk = LoginTalk(header={"cmd_sn": 0xFFFFFFFE})
 
     first = talk.say(NAMES)
@@ -226,14 +226,14 @@ def test_responses_are_numbered_and_login_uses_up_no_command_number() -> None:
 
 
 def test_the_task_tag_and_isid_come_back() -> None:
-    """RFC 7143 §11.13.4, §11.2.1.8."""
+    """RFC 7143 §11.2.1.8, §11.12.5."""
     response = LoginTalk().say(NAMES, initiator_task_tag=0xDEADBEEF)
 
     assert (response.initiator_task_tag, response.isid) == (0xDEADBEEF, ISID)
 
 
 def test_an_odd_exp_stat_sn_does_not_disturb_a_login() -> None:
-    """RFC 7143 §11.12.8: some boot ROMs say anything there."""
+    """RFC 7143 §11.12.9: some boot ROMs say anything there."""
     talk = LoginTalk(header={"exp_stat_sn": 0x12345678})
 
     assert talk.say(NAMES, to=3).status == 0
@@ -439,7 +439,7 @@ def test_names_may_be_repeated_but_not_changed(key: str) -> None:
     "field", [{"isid": bytes.fromhex("800000000002")}, {"tsih": 1}, {"cid": 1}], ids=["isid", "tsih", "cid"]
 )
 def test_the_session_named_at_first_is_the_session_until_the_end(field: dict[str, object]) -> None:
-    """RFC 7143 §11.12.5-§11.12.6: ISID, TSIH and CID are those of the first request."""
+    """RFC 7143 §11.12.5-§11.12.7: ISID, TSIH and CID are those of the first request."""
     talk = LoginTalk()
     talk.say(NAMES)
 
@@ -472,7 +472,7 @@ def test_a_session_handle_the_catalogue_knows_is_kept() -> None:
 
 
 def test_the_catalogue_may_choose_the_handle_of_a_new_session() -> None:
-    """RFC 7143 §11.13.2: TSIH is ours to assign, and comes with the last response only."""
+    """RFC 7143 §11.13.3: TSIH is ours to assign, and comes with the last response only."""
     talk = LoginTalk(verdict=TargetFound(tsih=300))
 
     assert talk.say(NAMES, stage=0, to=1).tsih == 0

@@ -327,7 +327,7 @@ def test_a_header_that_is_not_48_bytes_is_no_header(length: int) -> None:
 
 
 def test_a_pdu_on_the_wire_is_padded_to_four_bytes_and_counts_only_its_data() -> None:
-    """RFC 7143 §11.2.3, §11.2.1.6: pad bytes are zero and not in DataSegmentLength."""
+    """RFC 7143 §11.1, §11.2.1.6: pad bytes are zero and not in DataSegmentLength."""
     sent = wire(NopOut(data=b"abcde", ahs=b"wxyz"))
 
     assert sent[4:8] == b"\x01\x00\x00\x05"
@@ -336,7 +336,7 @@ def test_a_pdu_on_the_wire_is_padded_to_four_bytes_and_counts_only_its_data() ->
 
 @pytest.mark.parametrize(("length", "pad"), [(0, 0), (1, 3), (2, 2), (3, 1), (4, 0)])
 def test_padding_fills_to_the_next_multiple_of_four(length: int, pad: int) -> None:
-    """RFC 7143 §11.2.3."""
+    """RFC 7143 §11.1."""
     assert padding(length) == bytes(pad)
 
 

@@ -280,7 +280,7 @@ def test_the_initiator_may_declare_its_segment_length_again() -> None:
 
 
 def test_a_declaration_out_of_bounds_is_rejected_and_changes_nothing() -> None:
-    """RFC 7143 §7.13: what was agreed before stays."""
+    """RFC 7143 §7 (negotiation failures): what was agreed before stays."""
     text = normal()
 
     assert rejected(text, ("MaxRecvDataSegmentLength", "511")) == RejectReason.PROTOCOL_ERROR

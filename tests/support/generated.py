@@ -14,7 +14,7 @@ import attrs
 
 from scsipub.config import SETTINGS, Config
 from scsipub.limits import GiB, KiB, Limits, MiB
-from tests.support import scsi_parts
+from tests.support import protocol_parts, scsi_parts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -67,6 +67,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
         "unit limits": _table(scsi_parts.unit_limits),
         "unit attentions": _table(scsi_parts.unit_attentions),
     },
+    "protocol.md": protocol_parts.PARTS,
 }
 
 
