@@ -28,11 +28,11 @@ WITNESSES = 4
 
 def sessions_of(running: Daemon) -> dict[str, int]:
     """Initiator name -> index of the worker that serves it."""
-    return {one["initiator"]: one["worker"] for one in running.cli("session", "list")}
+    return {one["initiator"]: one["worker"] for one in running.ask("session.list")}
 
 
 def worker_pids(running: Daemon) -> dict[int, int]:
-    return {one["index"]: one["pid"] for one in running.status()["workers"]}
+    return {one["index"]: one["pid"] for one in running.ask("status")["workers"]}
 
 
 def overlays(running: Daemon) -> list[str]:
