@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from scsipub.storage.broom import Swept, sweep
+from scsipub.storage.files import remove_files
 from scsipub.storage.layout import OverlayId, OverlayPaths
-from scsipub.storage.overlay import remove_files
 from scsipub.storage.sweep import Known, Rules
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ Bit ``n`` lies in byte ``n >> 3`` at ``n & 7``, lowest first, as the files of ``
 range is looked at as one big integer: shifting and masking one of those is quicker than any loop over bits,
 and a megabyte of disk is only 256 bytes of it."""
 
+import mmap
 import re
 from collections.abc import Iterator
 from typing import Self
@@ -14,6 +15,11 @@ from typing import Self
 # How many bits are looked at in one step: a big integer of 4 KiB, so that a walk over a whole disk neither
 # makes huge integers nor holds the interpreter for long.
 WINDOW = 32 * 1024
+
+# A bitmap of more bytes than this takes memory only where it was touched: a disk of a terabyte has 256 MiB of
+# bits, and most of them are never looked at.
+LAZY = 1 << 20
+_NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)  # named since Python 3.13
 
 _EQUAL = re.compile("0+|1+")
 
@@ -54,6 +60,16 @@ def joined(runs: Iterator[tuple[bool, int, int]]) -> Iterator[tuple[bool, int, i
         yield held
 
 
+class LazyZeros(mmap.mmap):
+    """As a bytearray of zeros, but pages come into being when they are written."""
+
+    def __new__(cls, size: int) -> Self:
+        return super().__new__(cls, -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+
+    def count(self, byte: int, start: int, end: int) -> int:
+        return self[start:end].count(byte)
+
+
 class Bitmap:
     """A fixed number of bits.  Ranges given to it lie inside; the caller has checked."""
 
@@ -61,12 +77,14 @@ class Bitmap:
 
     def __init__(self, length: int, bits: bytearray | None = None) -> None:
         self.length = length
-        self.bits = bytearray((length + 7) >> 3) if bits is None else bits
+        size = (length + 7) >> 3
+        self.bits: bytearray | LazyZeros
+        if bits is not None:
+            self.bits = bits
+        else:
+            self.bits = LazyZeros(size) if size > LAZY else bytearray(size)
         if len(self.bits) != (length + 7) >> 3:
             raise ValueError(f"{len(self.bits)} bytes cannot be a bitmap of {length} bits")
-
-    def copy(self) -> Self:
-        return type(self)(self.length, bytearray(self.bits))
 
     def value(self, first: int, count: int) -> int:
         """The range as an integer, ``first`` in its lowest bit."""
@@ -131,6 +149,14 @@ class Bitmap:
         if old:
             self.put(*self.without_range(first, count))
         return old
+
+    def pieces(self, size: int) -> Iterator[tuple[int, bytes]]:
+        """Cut the bytes into pieces of ``size`` and yield those that are not all zeros, with their place."""
+        bits = self.bits
+        for start in range(0, len(bits), size):
+            end = min(start + size, len(bits))
+            if bits.count(0, start, end) != end - start:
+                yield start, bytes(bits[start:end])
 
     def runs(self, first: int, count: int) -> Iterator[tuple[bool, int, int]]:
         """Yield ``(bit, first, count)`` covering the range without gaps, neighbours always differing."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from scsipub.storage.files import own, remove_files
 from scsipub.storage.layout import OverlayId, OverlayPaths, Part, parse_file_name
-from scsipub.storage.overlay import own, remove_files
 from scsipub.storage.sweep import Found, Known, Plan, Rules, plan
 
 TRASH = "trash"

@@ -20,8 +20,9 @@ import attrs
 from scsipub.storage.base import SECTOR, SHIFT, Base, Blank, zero
 from scsipub.storage.bitmap import joined, runs_of, windows
 from scsipub.storage.durable import DurableOverlay
+from scsipub.storage.files import Data
 from scsipub.storage.layout import HEADER, OverlayPaths
-from scsipub.storage.overlay import Data, Overlay
+from scsipub.storage.overlay import Overlay
 
 # One expansion step of WRITE SAME: large enough to be quick, small enough to hold.
 SAME_BYTES = 1 << 20

@@ -23,20 +23,21 @@ from typing import Self
 from scsipub.storage import kernel
 from scsipub.storage.base import SECTOR, SHIFT, BaseIdentity
 from scsipub.storage.bitmap import Bitmap
-from scsipub.storage.layout import HEADER, PAGE, Header, OverlayPaths, OverlayRefused, Part, bitmap_bytes
-from scsipub.storage.overlay import (
+from scsipub.storage.files import (
     NEW,
     OLD,
     Data,
-    Overlay,
     close_all,
     create_live,
     own,
     pread_all,
     pwrite_all,
+    read_bits,
     remove_files,
     sync_directory,
 )
+from scsipub.storage.layout import HEADER, PAGE, Header, OverlayPaths, OverlayRefused, Part, bitmap_bytes
+from scsipub.storage.overlay import Overlay
 
 # 64 KiB at a time is set aside and charged: fewer, larger extents than with 4 KiB.
 CHUNK_SECTORS = 128
@@ -112,7 +113,7 @@ class DurableOverlay(Overlay):
             ):
                 if os.fstat(fd).st_size != size:
                     raise OverlayRefused(f".{what} has the wrong length")
-            committed = Bitmap(sectors, bytearray(pread_all(map_fd, (sectors + 7) // 8, HEADER)))
+            committed = read_bits(map_fd, sectors, HEADER)
             live_fd = _open_live(paths, header, committed)
             fds.append(live_fd)
             overlay = cls(paths, sectors, data_fd, live_fd, header.creation, budget_bytes)
@@ -126,17 +127,18 @@ class DurableOverlay(Overlay):
         self.map_fd = map_fd
         self.committed = committed
         self.load_live()
-        # After a death of the process the map may know of flushed bits that never reached .live.
-        both = int.from_bytes(self.bits, "little") | int.from_bytes(committed.bits, "little")
-        self._take(Bitmap(self.sectors, bytearray(both.to_bytes(len(self.bits), "little"))))
+        # Live is what either says; normally .live says it all.
+        for start, bits in committed.pieces(PAGE):
+            both = int.from_bytes(bits, "little") | int.from_bytes(self.bits[start : start + PAGE], "little")
+            self.live.put(start, both.to_bytes(len(bits), "little"))
         if self.trimmed is None:
             self.trimmed = Bitmap(self.sectors)
         self.recount()
         self.room = Bitmap(self.charged.length)  # chunks known to be set aside, since it was opened
         self._dirty = {
-            page
-            for page in range(-(-len(self.bits) // PAGE))
-            if self.bits[page * PAGE : (page + 1) * PAGE] != committed.bits[page * PAGE : (page + 1) * PAGE]
+            start // PAGE
+            for start, bits in self.live.pieces(PAGE)
+            if bits != committed.bits[start : start + PAGE]
         }
         self.resized = True  # whoever was here before may have punched
         self._committing = threading.Lock()  # of the map
@@ -265,4 +267,4 @@ def _open_live(paths: OverlayPaths, map_header: Header, committed: Bitmap) -> in
     close_all(fd)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(paths.path(Part.LIVE))
-    return create_live(paths, committed.length, map_header.base, map_header.creation, committed.bits)
+    return create_live(paths, committed.length, map_header.base, map_header.creation, committed)

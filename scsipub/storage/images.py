@@ -25,7 +25,7 @@ import attrs
 from scsipub.errors import OperatorError
 from scsipub.storage.base import Base
 from scsipub.storage.decompress import COMPRESSIONS, unpacked_untrusted
-from scsipub.storage.overlay import sync_directory
+from scsipub.storage.files import sync_directory
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _BLOCK = 64 * 1024  # zeros of this size become a hole

@@ -16,7 +16,6 @@ Writes of different sectors may run in several threads at once; of the same sect
 holds a range lock.  ``lock`` guards the bitmaps and the budget, and is taken only where a bit will change."""
 
 import errno
-import fcntl
 import os
 import threading
 from typing import Self
@@ -24,47 +23,26 @@ from typing import Self
 from scsipub.storage import kernel
 from scsipub.storage.base import SECTOR, SHIFT, BaseIdentity
 from scsipub.storage.bitmap import Bitmap
+from scsipub.storage.files import (
+    NEW,
+    OLD,
+    PIECE,
+    Data,
+    close_all,
+    create_live,
+    own,
+    pread_all,
+    pwrite_all,
+    read_bits,
+    remove_files,
+)
 from scsipub.storage.layout import HEADER, Header, OverlayPaths, OverlayRefused, Part, bitmap_bytes
 
 # What the budget counts in: a block of ext4, and one byte of the bitmap.
 CHUNK_SECTORS = 8
 
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _ZEROS = memoryview(bytes(1 << 20))
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-Data = bytes | bytearray | memoryview
-
-
-def pwrite_all(fd: int, data: Data, offset: int, flags: int = 0) -> None:
-    """Write everything: the kernel may take less at a time, close to a full disk for example."""
-    done = os.pwritev(fd, (data,), offset, flags)
-    if done != len(data):
-        view = memoryview(data)
-        while done < len(view):
-            done += os.pwritev(fd, (view[done:],), offset + done, flags)
-
-
-def pread_all(fd: int, size: int, offset: int) -> bytes:
-    """Read so many bytes; fewer only where the file ends."""
-    pieces = []
-    while size:
-        piece = os.pread(fd, size, offset)
-        if not piece:
-            break
-        pieces.append(piece)
-        offset += len(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def own(fd: int) -> None:
-    """Become the one owner of a data file, or raise BlockingIOError.
-
-    The kernel lets go of the lock only when every thread of a dead owner is gone, so none of its writes can
-    land after a new owner has begun."""
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Overlay:
@@ -168,28 +146,29 @@ class Overlay:
 
     def load_live(self) -> None:
         """Read both bitmaps of the .live file."""
-        size = len(self.bits)
-        bits = pread_all(self.live_fd, size, HEADER)
-        trimmed = pread_all(self.live_fd, size, self._trimmed_at)
-        if len(bits) != size or len(trimmed) != size:
-            raise OverlayRefused(".live is too short")
-        self._take(Bitmap(self.sectors, bytearray(bits)))
-        self.trimmed = Bitmap(self.sectors, bytearray(trimmed)) if trimmed.strip(b"\0") else None
+        if os.fstat(self.live_fd).st_size != HEADER + 2 * bitmap_bytes(self.sectors):
+            raise OverlayRefused(".live has the wrong length")
+        self._take(read_bits(self.live_fd, self.sectors, HEADER))
+        trimmed = read_bits(self.live_fd, self.sectors, self._trimmed_at)
+        self.trimmed = trimmed if any(trimmed.pieces(PIECE)) else None
 
     def recount(self) -> None:
         """Charge what the bitmaps say is there."""
-        held = int.from_bytes(self.bits, "little")
-        if self.trimmed is not None:
-            held &= ~int.from_bytes(self.trimmed.bits, "little")
         step = self.chunk_sectors // 8
-        each = held.to_bytes(len(self.charged.bits) * 8 * step, "little")
-        some = 0
-        for place in range(step):
-            some |= int.from_bytes(each[place::step].translate(_ONE_IF_ANY), "little")
-        text = some.to_bytes(len(self.charged.bits) * 8, "little").translate(_AS_DIGIT)[::-1]
-        self.charged = Bitmap(
-            self.charged.length, bytearray(int(text, 2).to_bytes(len(self.charged.bits), "little"))
-        )
+        trimmed = self.trimmed
+        for start, bits in self.live.pieces(PIECE):
+            held = int.from_bytes(bits, "little")
+            if trimmed is not None:
+                held &= ~int.from_bytes(trimmed.bits[start : start + len(bits)], "little")
+            # One byte per chunk, 1 if any of its sectors is held; then one bit.
+            each = held.to_bytes(-(-len(bits) // (8 * step)) * 8 * step, "little")
+            some = 0
+            for place in range(step):
+                some |= int.from_bytes(each[place::step].translate(_ONE_IF_ANY), "little")
+            digits = some.to_bytes(len(each) // step, "little").translate(_AS_DIGIT)[::-1]
+            packed = int(digits, 2).to_bytes(len(digits) // 8, "little")
+            at = start // (8 * step)
+            self.charged.put(at, packed[: len(self.charged.bits) - at])
         self.charged_chunks = self.charged.count()
 
     def close(self) -> None:
@@ -386,46 +365,3 @@ class Overlay:
 
 _ONE_IF_ANY = bytes([0] + [1] * 255)
 _AS_DIGIT = bytes([0x30] + [0x31] * 255)
-
-
-def sync_directory(directory: str) -> None:
-    """Names that were made or removed are so on the medium too."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def create_live(
-    paths: OverlayPaths, sectors: int, base: BaseIdentity, creation: bytes, bits: Data = b""
-) -> int:
-    """Make a .live file, its header last: without one it says nothing."""
-    fd = os.open(paths.path(Part.LIVE), NEW, 0o600)
-    try:
-        os.ftruncate(fd, HEADER + 2 * bitmap_bytes(sectors))
-        if bits:
-            pwrite_all(fd, bits, HEADER)
-        header = Header(sectors, base, creation, paths.boot, paths.owner, str(paths.id))
-        pwrite_all(fd, header.pack(Part.LIVE), 0)
-    except BaseException:
-        os.unlink(paths.path(Part.LIVE))
-        os.close(fd)
-        raise
-    return fd
-
-
-def remove_files(paths: OverlayPaths) -> None:
-    """Unlink whatever is there of an overlay: the bits first, for without them the data means nothing."""
-    for part in (Part.LIVE, Part.MAP, Part.DATA):
-        try:
-            os.unlink(paths.path(part))
-        except FileNotFoundError:
-            continue
-
-
-def close_all(*fds: int) -> None:
-    """Close what was opened; -1 was not."""
-    for fd in fds:
-        if fd >= 0:
-            os.close(fd)

@@ -72,12 +72,28 @@ def test_bits_above_the_count_are_not_looked_at() -> None:
     assert list(runs_of(0b0110, 4)) == [(False, 0, 1), (True, 1, 2), (False, 3, 1)]
 
 
-def test_a_copy_is_independent() -> None:
-    one = Bitmap(16)
-    other = one.copy()
-    one.set_range(0, 16)
+def test_a_large_bitmap_takes_memory_only_where_it_is_touched() -> None:
+    """64 TiB of disk are 16 GiB of bits: nobody has those, and nobody needs them."""
+    large = Bitmap(1 << 37)
+    far = (1 << 37) - 8
+    assert large.set_range(far - 5, 11) == 11
 
-    assert other.none_set(0, 16)
+    assert large.all_set(far - 5, 8)
+    assert large.none_set(0, 1 << 20)
+    assert list(large.runs(far - 16, 24)) == [(False, far - 16, 11), (True, far - 5, 11), (False, far + 6, 2)]
+    assert large.clear_range(far, 8) == 6
+    assert large.none_set(far, 8)
+    large.set_range(0, 8)
+    assert large.all_set(0, 8)
+    assert not large.all_set(0, 16)
+
+
+def test_pieces_of_zeros_are_passed_over() -> None:
+    bitmap = Bitmap(10 * 64 + 3)
+    bitmap.set_range(64, 1)
+    bitmap.set_range(642, 1)
+
+    assert list(bitmap.pieces(8)) == [(8, b"\1" + bytes(7)), (80, b"\4")]
 
 
 def test_bytes_of_another_length_are_refused() -> None:

@@ -99,7 +99,7 @@ def test_a_damaged_header_is_refused(left: OverlayPaths, at: int) -> None:
         adopt(left)
 
 
-@pytest.mark.parametrize(("part", "why"), [(Part.DATA, "wrong length"), (Part.LIVE, "too short")])
+@pytest.mark.parametrize(("part", "why"), [(Part.DATA, "wrong length"), (Part.LIVE, "wrong length")])
 def test_files_cut_short_are_refused(left: OverlayPaths, part: Part, why: str) -> None:
     os.truncate(left.path(part), HEADER + 10)
     with pytest.raises(OverlayRefused, match=why):
@@ -227,6 +227,36 @@ def test_a_killed_process_keeps_every_acknowledged_write(paths: OverlayPaths, ov
     wrong = [n for n, turn in acknowledged.items() if int(now[n][:9]) < turn]
     assert wrong == []
     disk.destroy()
+
+
+def test_a_disk_of_many_terabytes_is_as_cheap_as_what_was_written(paths: OverlayPaths) -> None:
+    """The bitmap of 8 TiB has 2 GiB; the first write must not make room for them."""
+    sectors = 8 << 31
+    base = Blank(sectors)
+    disk = Disk(base, paths)
+    disk.write(sectors - 1, b"x" * 512)
+    assert disk.write_now(1 << 33, memoryview(b"y" * 4096))
+    disk.unmap((1 << 33) + 1, 1)
+
+    assert disk.allocated_bytes == 8192
+    assert list(disk.mapped_runs(sectors - 2, 2)) == [(False, sectors - 2, 1), (True, sectors - 1, 1)]
+    assert os.stat(paths.path(Part.LIVE)).st_blocks * 512 < 1 << 20
+    disk.destroy()
+
+
+def test_a_large_disk_is_taken_over(paths: OverlayPaths) -> None:
+    sectors = 1 << 28
+    disk = Disk(Blank(sectors), paths)
+    disk.write(sectors - 8, b"x" * 4096)
+    disk.write(77, b"y" * 512)
+    disk.unmap(sectors - 8, 8)
+    disk.close()
+
+    again = Disk(Blank(sectors), paths)
+    assert again.adopt()
+    assert again.allocated_bytes == 4096
+    assert list(again.mapped_runs(0, 100)) == [(False, 0, 77), (True, 77, 1), (False, 78, 22)]
+    again.destroy()
 
 
 def contents(disk: Disk) -> list[bytes]:

@@ -1,0 +1,99 @@
+"""Handling the files of an overlay: whole reads and writes, owners, creation and removal.
+
+Knows files, and the names and headers of ``layout``; keeps nothing."""
+
+import fcntl
+import os
+
+from scsipub.storage.base import BaseIdentity
+from scsipub.storage.bitmap import Bitmap
+from scsipub.storage.layout import HEADER, Header, OverlayPaths, Part, bitmap_bytes
+
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+PIECE = 64 * 1024  # how much of a bitmap is read, written and counted at a time
+
+Data = bytes | bytearray | memoryview
+
+
+def pwrite_all(fd: int, data: Data, offset: int, flags: int = 0) -> None:
+    """Write everything: the kernel may take less at a time, close to a full disk for example."""
+    done = os.pwritev(fd, (data,), offset, flags)
+    if done != len(data):
+        view = memoryview(data)
+        while done < len(view):
+            done += os.pwritev(fd, (view[done:],), offset + done, flags)
+
+
+def pread_all(fd: int, size: int, offset: int) -> bytes:
+    """Read so many bytes; fewer only where the file ends."""
+    pieces = []
+    while size:
+        piece = os.pread(fd, size, offset)
+        if not piece:
+            break
+        pieces.append(piece)
+        offset += len(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def own(fd: int) -> None:
+    """Become the one owner of a data file, or raise BlockingIOError.
+
+    The kernel lets go of the lock only when every thread of a dead owner is gone, so none of its writes can
+    land after a new owner has begun."""
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sync_directory(directory: str) -> None:
+    """Names that were made or removed are so on the medium too."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_bits(fd: int, sectors: int, offset: int) -> Bitmap:
+    """Read a bitmap from a file that is long enough."""
+    bitmap = Bitmap(sectors)
+    for start in range(0, len(bitmap.bits), PIECE):
+        piece = pread_all(fd, min(PIECE, len(bitmap.bits) - start), offset + start)
+        if piece.strip(b"\0"):
+            bitmap.put(start, piece)
+    return bitmap
+
+
+def create_live(
+    paths: OverlayPaths, sectors: int, base: BaseIdentity, creation: bytes, bits: Bitmap | None = None
+) -> int:
+    """Make a .live file, its header last: without one it says nothing."""
+    fd = os.open(paths.path(Part.LIVE), NEW, 0o600)
+    try:
+        os.ftruncate(fd, HEADER + 2 * bitmap_bytes(sectors))
+        for start, piece in bits.pieces(PIECE) if bits is not None else ():
+            pwrite_all(fd, piece, HEADER + start)
+        header = Header(sectors, base, creation, paths.boot, paths.owner, str(paths.id))
+        pwrite_all(fd, header.pack(Part.LIVE), 0)
+    except BaseException:
+        os.unlink(paths.path(Part.LIVE))
+        os.close(fd)
+        raise
+    return fd
+
+
+def remove_files(paths: OverlayPaths) -> None:
+    """Unlink whatever is there of an overlay: the bits first, for without them the data means nothing."""
+    for part in (Part.LIVE, Part.MAP, Part.DATA):
+        try:
+            os.unlink(paths.path(part))
+        except FileNotFoundError:
+            continue
+
+
+def close_all(*fds: int) -> None:
+    """Close what was opened; -1 was not."""
+    for fd in fds:
+        if fd >= 0:
+            os.close(fd)
