@@ -119,7 +119,7 @@ def main(
             login_seconds(url, 90_000 + number)
         alone = sorted(login_seconds(url, 80_000 + number) for number in range(50))
         time.sleep(1)
-        before = memory(measured)
+        before, apart = memory(measured), {pid: memory([pid])["Pss"] for pid in measured}
 
         started = time.monotonic()
         people = stack.enter_context(crowd(url, sessions, processes))
@@ -137,6 +137,7 @@ def main(
             time.sleep(0.02)
         paced = answers(people)
         last = memory(measured)
+        grown = {pid: memory([pid])["Pss"] - apart[pid] for pid in measured}
 
     each = {kind: (after[kind] - before[kind]) / max(1, up) for kind in before}
     each_last = (last["Pss"] - before["Pss"]) / max(1, up)
@@ -148,6 +149,7 @@ def main(
         "pss_bytes_each": round(each["Pss"]),
         "rss_bytes_each": round(each["Rss"]),
         "pss_bytes_each_after_pings": round(each_last),
+        "pss_bytes_each_by_process": {pid: round(more / max(1, up)) for pid, more in grown.items()},
         "burst_slowest_seconds": round(burst["slowest"], 4),
         "paced_slowest_seconds": round(paced["slowest"], 4),
         "login_alone_median": round(statistics.median(alone), 5),
