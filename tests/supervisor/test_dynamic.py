@@ -8,7 +8,9 @@ import trio.testing
 
 from supervisor.dynamic import DynamicSupervisor, NameTaken, NotRunning, TooManyChildren
 from supervisor.exits import Crashed, Killed, Returned, Stopped
+from supervisor.spec import ChildSpec, Drain, Strategy, SupervisorSpec
 from supervisor.stopping import stopping
+from supervisor.tree import Supervisor
 
 
 class Watched:
@@ -209,3 +211,22 @@ async def test_an_idle_child_costs_little_more_than_its_task(nursery, autojump_c
     nursery.cancel_scope.cancel()
 
     assert for_us - for_trio < 1536
+
+
+async def test_in_a_tree_it_drains_when_its_supervisor_asks(nursery, autojump_clock):
+    async def listener(seconds):
+        await stopping().wait()
+        await trio.sleep(seconds)
+
+    watched = Watched(drain_seconds=3)
+    child = ChildSpec("children", watched.supervisor.run, shutdown=Drain(10))
+    tree = Supervisor(SupervisorSpec(Strategy.ONE_FOR_ONE, [child]))
+    await nursery.start(tree.run)
+    watched.supervisor.start_child("quick", listener, 2.9)
+    watched.supervisor.start_child("slow", listener, 3.1)
+    await trio.sleep(1)
+
+    await tree.stop()
+
+    assert watched.reasons == {"quick": Returned(), "slow": Killed()}
+    assert trio.current_time() == pytest.approx(4)
