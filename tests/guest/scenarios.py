@@ -203,6 +203,25 @@ refuse_in_log 'I/O error|critical'
 """,
 )
 
+TWO_UNITS = Scenario(
+    "two-units",
+    "a target with two logical units is two disks, each with its own content and its own name",
+    RECORD
+    + """
+record multi
+login
+first=$(disk "$target") second=$(disk "$target" 1)
+name() { cat "/sys/block/${1#/dev/}/device/wwid"; }
+name "$first" | grep '^naa[.]6'
+[ "$(name "$first")" != "$(name "$second")" ] || fail "both are called $(name "$first")"
+for D in "$first" "$second"; do echo "$D" | dd of="$D" bs=512 conv=sync,fsync 2>/dev/null; done
+echo 3 >/proc/sys/vm/drop_caches
+[ "$(head -n 1 "$first")" = "$first" ]
+[ "$(head -n 1 "$second")" = "$second" ]
+logout
+""",
+)
+
 KILL = Scenario(
     "kill-worker",
     "fio with crc32c verify for 20 s through a kill -9 of the worker: no error",
@@ -211,6 +230,9 @@ KILL = Scenario(
 record blank
 login
 D=$(disk "$target")
+# fio checks what it wrote a moment ago; this lies beyond its reach and must outlive the worker too.
+head -c 4000000 /dev/urandom >still
+dd if=still of="$D" bs=1M seek=50 conv=fsync 2>/dev/null
 fio --name=verify --filename="$D" --size=48M --rw=randwrite --bs=4k --iodepth=16 --ioengine=libaio \\
     --direct=1 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --time_based --runtime=20 >fio.txt &
 fio=$!
@@ -222,9 +244,11 @@ cat fio.txt
 [ $ended = 0 ] || fail "fio ended with $ended"
 dmesg | grep -i 'detected conn error' || fail "the initiator noticed no broken connection"
 refuse_in_log 'I/O error|critical|offline'
+echo 3 >/proc/sys/vm/drop_caches
+tail -c +$((50 * 1048576 + 1)) "$D" | head -c 4000000 | cmp - still
 logout
 """,
     deeds=frozenset({"kill-worker"}),
 )
 
-SCENARIOS = (FILE_SYSTEM, STATIC, CHAP_LOGIN, UNKNOWN, DIGESTS, DISCARD, KILL)
+SCENARIOS = (FILE_SYSTEM, STATIC, CHAP_LOGIN, UNKNOWN, DIGESTS, TWO_UNITS, DISCARD, KILL)
