@@ -15,6 +15,7 @@ Knows files and threads.  Does not know the base's contents, nor what a flush is
 Writes of different sectors may run in several threads at once; of the same sectors they may not, the caller
 holds a range lock.  ``lock`` guards the bitmaps and the budget, and is taken only where a bit will change."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -100,6 +101,8 @@ class Overlay:
         try:
             own(data_fd)
             os.ftruncate(data_fd, sectors * SECTOR)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(paths.path(Part.LIVE))  # bits of data that is gone
             creation = os.urandom(16)
             live_fd = create_live(paths, sectors, base, creation)
             return cls(paths, sectors, data_fd, live_fd, creation, budget_bytes)
@@ -274,7 +277,9 @@ class Overlay:
         self.write_cached(first, data)
 
     def flush(self) -> None:
-        """Nothing: a disposable disk does not outlive the machine."""
+        """Nothing to wait for: a disposable disk does not outlive the machine.  But an error that latched is
+        told here too."""
+        self.check()
 
     def write_cached(self, first: int, data: Data, flags: int = 0) -> None:
         count = len(data) >> SHIFT

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from scsipub.storage.base import SECTOR, Base, Blank
 from scsipub.storage.disk import SAME_BYTES, Disk
+from scsipub.storage.durable import create_durable
 from scsipub.storage.layout import OverlayId, OverlayPaths, Part
 from tests.reference.disk import PlainDisk
 from tests.storage.conftest import PATTERN
@@ -73,7 +74,7 @@ steps = st.lists(
     steps,
     places,
     st.one_of(st.none(), st.integers(0, (SECTORS + 3) * SECTOR)),
-    st.sampled_from([2, 5, 100]),
+    st.sampled_from([2, 5, 100, None]),
 )
 def test_it_agrees_with_a_dictionary_of_sectors(
     overlays: pathlib.Path,
@@ -81,22 +82,35 @@ def test_it_agrees_with_a_dictionary_of_sectors(
     steps: list[tuple[str, tuple[int, int]]],
     asked: tuple[int, int],
     base_bytes: int | None,
-    budget_chunks: int,
+    budget_chunks: int | None,
 ) -> None:
-    """The quick disk and the plain one hold the same bytes, cost the same, and refuse the same writes."""
+    """The quick disk and the plain one hold the same bytes, cost the same, and refuse the same writes.
+
+    Without a budget it is a disk that lasts: it charges otherwise, and holds the same."""
     number = next(numbers)
-    paths = OverlayPaths(str(overlays), OverlayId("d", f"s{number}", 0))
+    lasts = budget_chunks is None
+    paths = OverlayPaths(str(overlays), OverlayId("t" if lasts else "d", f"s{number}", 0))
     content = b"" if base_bytes is None else PATTERN[:base_bytes]
     base: Base | Blank = Blank(SECTORS) if base_bytes is None else make_base(content)
-    budget = budget_chunks * 4096
-    disk = Disk(base, paths, budget, sectors=SECTORS)
+    budget = 1 << 30 if budget_chunks is None else budget_chunks * 4096
     plain = PlainDisk(content, SECTORS, budget)
+    plain.has_overlay = lasts
+    if lasts:
+        create_durable(paths, SECTORS, base.identity)
+
+    def open_it() -> Disk:
+        if lasts:
+            return Disk.open_durable(base, paths, budget, sectors=SECTORS)
+        disk = Disk(base, paths, budget, sectors=SECTORS)
+        disk.adopt()
+        return disk
+
+    disk = open_it()
     try:
         for turn, (what, (first, count)) in enumerate(steps):
             if what == "reopen":
                 disk.close()
-                disk = Disk(base, paths, budget, sectors=SECTORS)
-                disk.adopt()
+                disk = open_it()
                 plain.reopen()
                 continue
             if what == "unmap":
@@ -111,7 +125,7 @@ def test_it_agrees_with_a_dictionary_of_sectors(
                     data = b"".join(b"%4d" % n + sector[4:] for n in range(count))
                     happened = outcome(put if what == "write" else Disk.write, disk, first, data)
                 assert happened == outcome(plain.write, first, data)
-            assert disk.allocated_bytes == plain.allocated_bytes
+            assert lasts or disk.allocated_bytes == plain.allocated_bytes
         assert read(disk, *asked) == plain.read(*asked)
         assert read(disk, 0, SECTORS) == plain.read(0, SECTORS)
         assert list(disk.mapped_runs(*asked)) == list(plain.mapped_runs(*asked))
@@ -490,7 +504,11 @@ def test_an_io_error_latches(blank: Disk, monkeypatch: pytest.MonkeyPatch) -> No
         blank.write(0, b"b" * 512)
     monkeypatch.setattr(os, "pwritev", real)
 
-    for act in (lambda: blank.write(0, bytes(512)), lambda: blank.read(0, 1, memoryview(bytearray(512)))):
+    for act in (
+        lambda: blank.write(0, bytes(512)),
+        lambda: blank.read(0, 1, memoryview(bytearray(512))),
+        blank.flush,
+    ):
         with pytest.raises(OSError, match="latched") as caught:
             act()
         assert caught.value.errno == errno.EIO

@@ -279,6 +279,52 @@ def test_a_failed_fua_write_latches(disk: Disk, monkeypatch: pytest.MonkeyPatch)
         disk.flush()
 
 
+def test_a_flush_among_writers_covers_what_was_acknowledged_before_it(
+    disk: Disk, tenant: OverlayPaths, overlays: pathlib.Path
+) -> None:
+    """F8: power fails right after its GOOD, and nothing that was not synced reached the medium."""
+    medium = Volatile()
+    done = [0] * 4
+    stop = threading.Event()
+
+    def writer(n: int) -> None:
+        choice = random.Random(n)
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            sector = choice.randrange(70) * 4 + n
+            disk.write(sector, b"%6d" % turn + bytes(506), choice.random() < 0.1)
+            last[sector] = turn
+            done[n] = turn
+
+    after = OverlayPaths(str(overlays.parent / "after"), tenant.id, boot=OTHER_BOOT)
+    os.mkdir(after.directory)
+    last: dict[int, int] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        medium.watch(patch)
+        for part in (Part.DATA, Part.MAP):  # as created: all of it is on the medium
+            medium.synced[tenant.path(part)] = bytearray(pathlib.Path(tenant.path(part)).read_bytes())
+        threads = [threading.Thread(target=writer, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(12):
+                before, goal = list(done), dict(last)
+                disk.flush()
+                for part in (Part.DATA, Part.MAP):
+                    pathlib.Path(after.path(part)).write_bytes(medium.synced[tenant.path(part)])
+                again = Disk.open_durable(disk.base, after, sectors=SECTORS)
+                now = sectors_of(again)
+                again.destroy()
+                assert [n for n, turn in goal.items() if int(now[n][:6]) < turn] == [], before
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert min(done) > 0
+    disk.destroy()
+
+
 # -- opening ----------------------------------------------------------------------------------------------
 
 

@@ -137,6 +137,17 @@ def test_a_creation_that_fails_leaves_nothing(
     disk.destroy()
 
 
+def test_bits_whose_data_is_gone_do_not_stand_in_the_way(left: OverlayPaths) -> None:
+    """Killed in the middle of a removal: the next disk of that name starts afresh."""
+    os.unlink(left.path(Part.DATA))
+    disk = Disk(Blank(SECTORS), left)
+    assert not disk.adopt()
+    disk.write(0, b"b" * 512)
+
+    assert contents(disk) == [b"b" * 512, *[bytes(SECTOR)] * (SECTORS - 1)]
+    disk.destroy()
+
+
 def test_the_first_writes_of_many_threads_make_one_overlay(paths: OverlayPaths) -> None:
     disk = Disk(Blank(SECTORS), paths)
     start = threading.Barrier(8)

@@ -7,6 +7,7 @@ synced is, and of every other sector any version since."""
 import os
 import pathlib
 import random
+import threading
 from collections.abc import Callable
 
 import attrs
@@ -32,6 +33,7 @@ class Volatile:
     calls: int = 0
     synced: dict[str, bytearray] = attrs.field(factory=dict)
     pending: dict[str, list[tuple[int, bytes]]] = attrs.field(factory=dict)
+    lock: threading.Lock = attrs.field(factory=threading.Lock)  # of the two above
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
         real_pwritev, real_punch = os.pwritev, kernel.punch
@@ -62,15 +64,17 @@ class Volatile:
     def changed(self, fd: int, offset: int, length: int, synced: bool = False) -> None:
         path = os.readlink(f"/proc/self/fd/{fd}")
         first, last = offset // SECTOR, (offset + length - 1) // SECTOR
-        for sector in range(first, last + 1):
-            content = os.pread(fd, SECTOR, sector * SECTOR)
-            self.pending.setdefault(path, []).append((sector, content))
-        if synced:
-            self.settle(path, lambda sector: first <= sector <= last)
+        with self.lock:
+            for sector in range(first, last + 1):
+                content = os.pread(fd, SECTOR, sector * SECTOR)
+                self.pending.setdefault(path, []).append((sector, content))
+            if synced:
+                self.settle(path, lambda sector: first <= sector <= last)
 
     def sync(self, fd: int) -> None:
         self.one_more()
-        self.settle(os.readlink(f"/proc/self/fd/{fd}"), lambda sector: True)
+        with self.lock:
+            self.settle(os.readlink(f"/proc/self/fd/{fd}"), lambda sector: True)
 
     def settle(self, path: str, which: Callable[[int], bool]) -> None:
         if os.path.isdir(path):
