@@ -83,11 +83,20 @@ def prepare(cache: Path = CACHE) -> Pieces:
         made = Pieces(cache / key / "vmlinux", cache / key / "initramfs.cpio")
         if made.kernel.exists() and made.initramfs.exists():
             return made
+        debs = pieces.fetch(packages, cache / "debs")
         with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as work:
-            _build(pieces.fetch(packages, cache / "debs"), Path(work))
-            shutil.rmtree(cache / key, ignore_errors=True)
-            shutil.copytree(Path(work) / "made", cache / key)
+            _build(debs, Path(work))
+            _forget(cache, set(debs.values()))
+            (Path(work) / "made").rename(cache / key)
         return made
+
+
+def _forget(cache: Path, debs: set[Path]) -> None:
+    """Remove what older versions left behind: 160 MB for each."""
+    for made in cache.glob("*/initramfs.cpio"):
+        shutil.rmtree(made.parent)
+    for deb in set((cache / "debs").iterdir()) - debs:
+        deb.unlink()
 
 
 def _build(debs: Mapping[str, Path], work: Path) -> None:

@@ -91,7 +91,7 @@ def key_of(packages: Iterable[Package], *sources: Path) -> str:
 
 
 def fetch(packages: Iterable[Package], into: Path) -> dict[str, Path]:
-    """Download what is not there yet; package name to file.  Older versions stay, for other checkouts."""
+    """Download what is not there yet; package name to file."""
     into.mkdir(parents=True, exist_ok=True)
     packages = list(packages)
     missing = [package for package in packages if not list(into.glob(package.file_name + "*.deb"))]
