@@ -32,7 +32,8 @@ def sessions_of(running: Daemon) -> dict[str, int]:
 
 
 def worker_pids(running: Daemon) -> dict[int, int]:
-    return {one["index"]: one["pid"] for one in running.ask("status")["workers"]}
+    """Index -> pid of the workers that serve."""
+    return {one["index"]: one["pid"] for one in running.ask("status")["workers"] if one["state"] == "ready"}
 
 
 def overlays(running: Daemon) -> list[str]:
