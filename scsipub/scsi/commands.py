@@ -17,6 +17,7 @@ from scsipub.scsi import (
     inquiry,
     media,
     modes,
+    persistent,
     provisioning,
     readiness,
     reports,
@@ -26,6 +27,7 @@ from scsipub.scsi import (
     write_same,
 )
 from scsipub.scsi.command import Command, During, Needs, Reserved
+from scsipub.scsi.reservations import Action
 
 Table = Mapping[tuple[int, int | None], Command]
 
@@ -102,6 +104,23 @@ _ROWS = (
             usage="55 11 00 00 00 00 00 ff ff 00"),
     Command(opcode=0x5A, name="MODE SENSE(10)", handler=modes.mode_sense, reserved=Reserved.READS,
             usage="5a 18 ff ff 00 00 00 ff ff 00"),
+    Command(opcode=0x5E, action=0x00, name="PERSISTENT RESERVE IN READ KEYS", handler=persistent.read_keys,
+            reserved=Reserved.PEEKS, usage="5e 00 00 00 00 00 00 ff ff 00", during=During.SANITIZE),
+    Command(opcode=0x5E, action=0x01, name="PERSISTENT RESERVE IN READ RESERVATION",
+            handler=persistent.read_reservation, reserved=Reserved.PEEKS,
+            usage="5e 00 00 00 00 00 00 ff ff 00", during=During.SANITIZE),
+    Command(opcode=0x5E, action=0x02, name="PERSISTENT RESERVE IN REPORT CAPABILITIES",
+            handler=persistent.report_capabilities, reserved=Reserved.PEEKS,
+            usage="5e 00 00 00 00 00 00 ff ff 00", during=During.SANITIZE),
+    Command(opcode=0x5E, action=0x03, name="PERSISTENT RESERVE IN READ FULL STATUS",
+            handler=persistent.read_full_status, reserved=Reserved.PEEKS,
+            usage="5e 00 00 00 00 00 00 ff ff 00", during=During.SANITIZE),
+    *(
+        Command(opcode=0x5F, action=action, name="PERSISTENT RESERVE OUT " + action.name.replace("_", " "),
+                handler=persistent.reserve_out, reserved=Reserved.PEEKS,
+                usage="5f 00 ff 00 00 ff ff ff ff 00", during=During.SANITIZE)
+        for action in Action
+    ),
     Command(opcode=0x83, action=0x00, name="EXTENDED COPY(LID1)", handler=copy.extended_copy,
             reserved=Reserved.WRITES, usage="83 00 00 00 00 00 00 00 00 00 ff ff ff ff 00 00", needs=_MEDIUM,
             recommended_seconds=120),

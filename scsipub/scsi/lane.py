@@ -14,6 +14,7 @@ from scsipub.errors import CheckCondition
 from scsipub.scsi import sense
 from scsipub.scsi.attentions import Attentions
 from scsipub.scsi.medium import Medium
+from scsipub.scsi.ports import InitiatorPort
 
 if TYPE_CHECKING:
     from scsipub.scsi.unit import LogicalUnit
@@ -33,6 +34,7 @@ class Lane:
 
     unit: LogicalUnit
     nexus: str
+    port: InitiatorPort
     luns: Callable[[], Sequence[int]] = only_lun_0
     peers: Callable[[], Iterable[Peer]] = no_peers
     # Plain READs and WRITEs may skip ``begin`` while these hold: nothing but the CDB's own fields is left to

@@ -5,14 +5,19 @@ After the plan is made nothing is checked again except what only the data can te
 
 Knows the medium and how to refuse."""
 
-from collections.abc import Callable
-from typing import Protocol
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from scsipub.errors import CheckCondition
 from scsipub.scsi import sense
 from scsipub.scsi.medium import Data, Medium
+
+if TYPE_CHECKING:
+    from scsipub.scsi.lane import Lane
 
 
 class Background(Protocol):
@@ -52,6 +57,11 @@ class Plan:
     finish: Callable[[Medium], bytes | None] | None = None  # after the last piece; may block
     fua: bool = False
     background: Background | None = None
+    # Persistent reservations: what must be durable, and whose tasks must be gone, before ``after``; ``undo``
+    # if not.
+    commit: Callable[[], object] | None = None
+    aborts: Callable[[], Sequence[Lane]] | None = None
+    undo: Callable[[], None] | None = None
     after: Callable[[], None] | None = None  # on the event loop, after success
 
     def check_length(self, given: int) -> None:

@@ -12,6 +12,8 @@ from scsipub.scsi.plan import Plan
 
 def reserve(request: Request) -> Plan:
     unit = request.unit
+    if unit.reservations.registrations:
+        raise CommandEnded(sense.RESERVATION_CONFLICT, "RESERVE(6): there are persistent registrations")
     if unit.reserved_by not in (None, request.lane):
         raise CommandEnded(sense.RESERVATION_CONFLICT, "RESERVE(6): held by another nexus")
     unit.reserved_by = request.lane
@@ -22,6 +24,8 @@ def reserve(request: Request) -> Plan:
 def release(request: Request) -> Plan:
     """GOOD without effect for everybody but the holder."""
     unit = request.unit
+    if unit.reservations.registrations:
+        raise CommandEnded(sense.RESERVATION_CONFLICT, "RELEASE(6): there are persistent registrations")
     if unit.reserved_by is request.lane:
         unit.reserved_by = None
         unit.refresh()

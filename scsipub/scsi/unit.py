@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import attrs
 
@@ -25,6 +25,8 @@ from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.lane import Lane, Peer, no_peers, only_lun_0
 from scsipub.scsi.modes import ModeState
 from scsipub.scsi.plan import Plan
+from scsipub.scsi.ports import InitiatorPort
+from scsipub.scsi.reservations import Reservations
 
 
 class Progress(Protocol):
@@ -61,7 +63,10 @@ class LogicalUnit:
     modes: ModeState = attrs.field(factory=ModeState)
     loaded: bool = True
     ready: bool = True  # False: state is still being loaded, everything that needs it is NOT READY
-    reserved_by: Lane | None = None
+    reserved_by: Lane | None = None  # RESERVE(6)
+    reservations: Reservations = attrs.field(factory=Reservations, repr=False)
+    reserving: bool = False  # a change of the reservations is being made durable
+    keeps_reservations: bool = False  # there is somebody who does so: APTPL may be asked for
     sanitizing: Progress | None = None
     sanitize_failed: bool = False
     sanitize_may_exit: bool = False
@@ -77,6 +82,7 @@ class LogicalUnit:
         self,
         nexus: str,
         *,
+        port: InitiatorPort | None = None,
         luns: Callable[[], Sequence[int]] = only_lun_0,
         peers: Callable[[], Iterable[Peer]] = no_peers,
         attention: Attention | None = None,
@@ -84,7 +90,7 @@ class LogicalUnit:
         """A session begins to see this unit.
 
         ``attention`` waits for its first command (POWER_ON, NEXUS_LOSS)."""
-        lane = Lane(self, nexus, luns, peers)
+        lane = Lane(self, nexus, port or InitiatorPort(nexus), luns, peers)
         if attention is not None:
             lane.attentions.add(attention)
         self.lanes.append(lane)
@@ -160,11 +166,17 @@ class LogicalUnit:
 
     def check_reserved(self, lane: Lane, command: Command, cdb: bytes) -> None:
         """RESERVATION CONFLICT, unless the command may pass a stranger's reservation."""
-        if self.reserved_by is None or self.reserved_by is lane or command.reserved is Reserved.ALLOWED:
+        if command.reserved is Reserved.ALLOWED:
             return
-        raise CommandEnded(
-            sense.RESERVATION_CONFLICT, f"{command.name}: reserved by {self.reserved_by.nexus}"
-        )
+        if self.reserved_by is not None and self.reserved_by is not lane:
+            self._conflict(f"{command.name}: reserved by {self.reserved_by.nexus}")
+        if self.reservations.allows(lane.port, command.reserved):
+            return
+        if command.excused is None or not command.excused(cdb):
+            self._conflict(f"{command.name}: persistent reservation")
+
+    def _conflict(self, why: str) -> NoReturn:
+        raise CommandEnded(sense.RESERVATION_CONFLICT, why)
 
     def check_conditions(self, command: Command) -> None:
         """What the unit as a whole is in the middle of."""
@@ -204,7 +216,9 @@ class LogicalUnit:
             and not lane.attentions
             and (self.reserved_by is None or self.reserved_by is lane)
         )
-        lane.may_write = lane.may_read and not self.write_protected
+        writes = self.reservations.allows(lane.port, Reserved.WRITES)
+        lane.may_write = lane.may_read and writes and not self.write_protected
+        lane.may_read = lane.may_read and self.reservations.allows(lane.port, Reserved.READS)
 
     # -- events ----------------------------------------------------------------------------------------------
 
