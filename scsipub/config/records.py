@@ -56,6 +56,8 @@ class LunConfig:
     removable: bool = False
     thin: bool = True
     block_size: int = 512
+    physical_block_size: int = 4096  # what initiators align to; the host's file system has pages of this size
+    unmap_ignores_pattern: bool = False  # WRITE SAME with UNMAP=1 forgets whatever the pattern says
 
 
 @attrs.frozen(kw_only=True)

@@ -20,6 +20,7 @@ _RESERVED = re.compile(r"blank|multi|image\..*")
 # IANA "iSCSI authentication CHAP algorithms": the stronger, the larger.
 ALGORITHMS = {"MD5": 5, "SHA-1": 6, "SHA-256": 7, "SHA3-256": 8}
 _SPELLINGS = {name.replace("-", "").lower(): code for name, code in ALGORITHMS.items()}
+_PHYSICAL = [1 << power for power in range(9, 17)]
 _MOST_BYTES = 64 * 1024 * GiB
 
 
@@ -49,6 +50,12 @@ def _block_size(raw: object) -> int:
     if raw not in (512, 4096) or isinstance(raw, bool):
         raise values.NotAllowed("Use 512 or 4096.")
     return int(str(raw))
+
+
+def _physical_block_size(raw: object) -> int:
+    if not isinstance(raw, int) or raw not in _PHYSICAL:
+        raise values.NotAllowed(f"Use a power of two from {_PHYSICAL[0]} to {_PHYSICAL[-1]}.")
+    return raw
 
 
 def _initiators(raw: object) -> tuple[str, ...]:
@@ -81,6 +88,8 @@ _LUN: Parsers = {
     "removable": values.yes_or_no,
     "thin": values.yes_or_no,
     "block_size": _block_size,
+    "physical_block_size": _physical_block_size,
+    "unmap_ignores_pattern": values.yes_or_no,
 }
 _USER: Parsers = {
     "user": values.chap_name,
@@ -151,6 +160,11 @@ def _luns(table: list[dict[str, Any]], here: str) -> tuple[LunConfig, ...]:
         if lun.size is not None and lun.size % lun.block_size:
             raise OperatorError(
                 f"{lun_here}: {lun.size} bytes are not whole blocks.", f"Blocks have {lun.block_size} bytes."
+            )
+        if lun.physical_block_size < lun.block_size:
+            raise OperatorError(
+                f"{lun_here}: physical_block_size is less than a block of {lun.block_size} bytes.",
+                "A physical block holds one logical block or more.",
             )
         if lun.lun in {other.lun for other in luns}:
             raise OperatorError(f"{lun_here}: LUN {lun.lun} is taken.", "Give each its own number.")

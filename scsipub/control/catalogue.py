@@ -147,6 +147,8 @@ class Catalogue:
                     removable=lun.removable,
                     thin=lun.thin,
                     block_size=lun.block_size,
+                    physical_block_size=lun.physical_block_size,
+                    unmap_ignores_pattern=lun.unmap_ignores_pattern,
                     sanitize_seconds=entry.sanitize_seconds,
                     adopt=entry.shared,
                 )

@@ -36,6 +36,8 @@ class LunDescriptor(_Json):
     removable: bool = False
     thin: bool = True
     block_size: int = 512
+    physical_block_size: int = 4096
+    unmap_ignores_pattern: bool = False
     sanitize_seconds: float = 0.0
     adopt: bool = False  # the overlay may exist: its session died or ended, and this one carries on
 

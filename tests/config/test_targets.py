@@ -59,6 +59,8 @@ def test_everything_can_be_said_about_a_target(read):
         lun = 0
         size = "1 MiB"
         block_size = 4096
+        physical_block_size = 65536
+        unmap_ignores_pattern = true
         thin = false
         [[target.users]]
         user = "alice"
@@ -113,6 +115,9 @@ def test_two_targets_of_one_name_are_refused(refusal):
         ("[{ size = 5000 }]", "not whole blocks"),
         ("[{ size = 8704, block_size = 4096 }]", "not whole blocks"),
         ("[{ size = 8192, block_size = 1024 }]", "Use 512 or 4096"),
+        ("[{ size = 8192, physical_block_size = 131072 }]", "power of two from 512 to 65536"),
+        ("[{ size = 8192, physical_block_size = 1000 }]", "power of two from 512 to 65536"),
+        ("[{ size = 8192, block_size = 4096, physical_block_size = 512 }]", "less than a block"),
         ('[{ size = "1 MiB", readonly = true }]', "Did you mean read_only?"),
         ('[{ image = "../etc" }]', "the name of an image"),
         ('"1 MiB"', "list of tables"),
