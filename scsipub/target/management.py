@@ -13,7 +13,8 @@ from scsipub.iscsi.transfers import Task
 from scsipub.scsi.unit import Reset
 
 if TYPE_CHECKING:
-    from scsipub.target.nexus import Nexus, Path
+    from scsipub.target.nexus import Nexus
+    from scsipub.target.running import Path
 
 
 class Management:
@@ -90,27 +91,30 @@ class Management:
         self._end_all(request, doomed)
 
     def _end_all(self, request: pdu.TaskManagementRequest, doomed: "list[tuple[Nexus, Task]]") -> None:
-        left = 1
+        left, at_once = 1, True
 
         def one_less() -> None:
             nonlocal left
             left -= 1
-            if left:
-                return
+            if not left:
+                # The last thread may have ended in another session's turn.
+                over() if at_once else self.nexus.post(over)
+
+        def over() -> None:
             self._done(request, TaskResponse.FUNCTION_COMPLETE)
             if request.function == TaskFunction.TARGET_COLD_RESET:
                 for nexus in list(self.siblings):
                     nexus.session.closing = True
                     nexus.wake()
-            else:
-                self.nexus.wake()
 
         touched: set[Nexus] = set()
         for nexus, task in doomed:
             left += not nexus.abort(task, one_less)
             touched.add(nexus)
         for nexus in touched:
-            nexus.settle()
-            if nexus is not self.nexus:
-                nexus.wake()  # its window has opened
+            if nexus is self.nexus:
+                nexus.settle()
+            else:
+                nexus.post(nexus.settle)  # its window has opened
         one_less()
+        at_once = False

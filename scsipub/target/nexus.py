@@ -10,51 +10,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-
 from scsipub.errors import CheckCondition, CommandEnded
 from scsipub.iscsi import pdu
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.transfers import Task
 from scsipub.limits import Limits
 from scsipub.scsi import absent
-from scsipub.scsi.lane import Lane
 from scsipub.scsi.plan import Background, Plan
 from scsipub.scsi.sense import sense_for_oserror, wrong_data_length
 from scsipub.target.backing import Backing, Job
 from scsipub.target.management import Management
+from scsipub.target.running import Path, Running
 from scsipub.target.streams import Streams
 
 # WRITE(6), (10), (12), (16): their data goes to the disk as it comes, nothing else to do.
 PLAIN_WRITES = frozenset((0x0A, 0x2A, 0xAA, 0x8A))
-
-
-@attrs.define(eq=False)
-class Path:
-    """One I_T_L nexus: the lane into the unit, and its disk.  ``shift``: log2 of sectors per block."""
-
-    lane: Lane
-    backing: Backing
-    blocks: int
-    shift: int
-
-    @property
-    def block_size(self) -> int:
-        return 512 << self.shift
-
-
-@attrs.define(eq=False)
-class Running:
-    """What the nexus remembers of a command that is not finished."""
-
-    path: Path
-    plan: Plan
-    collected: bytearray | None = None  # parameter data, or the part of a block that has arrived
-    done: int = 0  # offset of the next piece to be written
-    queue: deque[tuple[int, bytes]] = attrs.field(factory=deque)  # pieces that wait for a thread
-    job: Job | None = None
-    burst_waits: bool = False
-    when_over: list[Callable[[], None]] = attrs.field(factory=list)  # an abort that waits for the thread
 
 
 class Nexus:
@@ -62,7 +32,7 @@ class Nexus:
 
     __slots__ = (
         "backgrounds", "buffered", "jobs", "limits", "luns", "management", "now", "ordered", "paths",
-        "session", "starved", "streams", "wake",
+        "posted", "session", "starved", "streams", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
@@ -82,6 +52,7 @@ class Nexus:
         self.buffered = 0  # bytes of write data held in memory
         self.starved: deque[Task] = deque()  # bursts that wait for memory
         self.ordered: deque[Task] = deque()  # commands behind an ORDERED one
+        self.posted: deque[Callable[[], None]] = deque()  # what others want said here, in our own time
         self.now = 0.0
         self.session: Session  # set by the worker right after construction: the two know each other
 
@@ -147,16 +118,23 @@ class Nexus:
         task.host = Running(path, plan)
         if plan.piece is not None:
             if wanted % path.block_size:
-                raise wrong_data_length(plan.data_out, task.expected)
+                self._refuse_length(task, plan)
+                return
             if wanted == 0:
                 self._succeed(task, plan, None)
                 return
         else:
             # A list shorter than the CDB says cannot be read.  Initiators round the length up to four bytes.
             if wanted < plan.data_out:
-                raise wrong_data_length(plan.data_out, task.expected)
+                self._refuse_length(task, plan)
+                return
             task.host.collected = bytearray()
         self.session.expect(task, wanted)
+
+    def _refuse_length(self, task: Task, plan: Plan) -> None:
+        """The one refusal whose residual says by how much the two lengths differ.  RFC 7143 §11.4.5.1."""
+        refusal = wrong_data_length(plan.data_out, task.expected)
+        self.session.check_condition(task, refusal, actual=plan.data_out)
 
     def data(self, task: Task, offset: int, data: memoryview) -> None:
         run = task.host
@@ -283,19 +261,21 @@ class Nexus:
 
         def over(error: CheckCondition | None) -> None:
             background.finish(error)
-            if task.ended:
-                return
-            if error is None:
-                self._succeed(task, plan, None)
-            else:
-                self._fail(task, error, writing=True)
-            self.wake()
+            self.post(lambda: self._background_over(task, plan, error))
 
         if background.waits:
             self.backgrounds.append((background, task.host.path.backing, over))
         else:
             self.backgrounds.append((background, task.host.path.backing, background.finish))
             self._succeed(task, plan, None)
+
+    def _background_over(self, task: Task, plan: Plan, error: CheckCondition | None) -> None:
+        if task.ended:
+            return
+        if error is None:
+            self._succeed(task, plan, None)
+        else:
+            self._fail(task, error, writing=True)
 
     def manage(self, request: pdu.TaskManagementRequest) -> None:
         self.management.receive(request)
@@ -308,6 +288,19 @@ class Nexus:
         run = task.host
         if isinstance(run, Running):
             self._drop_queue(run)
+
+    def post(self, deed: Callable[[], None]) -> None:
+        """Run ``deed`` in a turn of our own.
+
+        Whoever is not this nexus must not answer for it directly: the outbox is everybody's, and what lies
+        in it leaves on the connection whose turn it is."""
+        self.posted.append(deed)
+        self.wake()
+
+    def deliver(self) -> None:
+        """Do what was posted.  The caller's turn is ours."""
+        while self.posted:
+            self.posted.popleft()()
 
     # -- the end of a command ----------------------------------------------------------------------------
 
@@ -417,14 +410,16 @@ class Nexus:
         run.when_over.append(when_over)
         return False
 
-    def close(self) -> int:
-        """The connection is gone: end everything.  Returns how many threads are still at work for it."""
-        still = 0
+    def close(self) -> None:
+        """The connection is gone: end everything.  Threads at work for it come back to ``finished``."""
         for task in list(self.session.tasks.values()):
-            still += not self.abort(task, _nothing)
+            self.abort(task, _nothing)
+        # Jobs that were let in but that nobody will start any more would hold their ranges for ever.
+        jobs, self.jobs = self.jobs, []
+        for job in jobs:
+            self.finished(job, None, None, self.now)
         for path in {id(p): p for p in self.paths.values()}.values():
             path.lane.unit.detach(path.lane)
-        return still
 
 
 def _nothing() -> None: ...

@@ -22,7 +22,8 @@ from scsipub.scsi.plan import Plan
 from scsipub.target.backing import Job
 
 if TYPE_CHECKING:
-    from scsipub.target.nexus import Nexus, Path
+    from scsipub.target.nexus import Nexus
+    from scsipub.target.running import Path
 
 PIECE = 256 * 1024
 # From here on, sending from the page cache beats copying twice.

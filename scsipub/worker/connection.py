@@ -82,20 +82,23 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
-                self.after_turn()
-                if self.tail:
-                    self.process(0)
-                while not self.finished():
-                    await self._one_turn()
-                await self._drain()
-                self.nexus.close()
-                nursery.cancel_scope.cancel()
+                try:
+                    self.after_turn()
+                    if self.tail:
+                        self.process(0)
+                    while not self.finished():
+                        await self._one_turn()
+                    await self._drain()
+                finally:
+                    # From here on others of the unit may still wake us, but nothing new begins.
+                    self.nursery = None
+                    self.nexus.close()
+                    nursery.cancel_scope.cancel()
         except* (PeerGone, trio.ClosedResourceError):
             pass
         finally:
             if self.hot:
                 self.worker.hot_connections -= 1
-            self.nexus.close()
 
     def finished(self) -> bool:
         return self.nexus.session.closing
@@ -241,6 +244,8 @@ class Connection:
     def _after_turn(self) -> None:
         nexus, nursery, worker = self.nexus, self.nursery, self.worker
         streams = nexus.streams
+        if nexus.posted:
+            nexus.deliver()
         while True:
             if streams.queue:
                 streams.pump(self.output.unsent)

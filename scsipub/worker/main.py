@@ -242,6 +242,7 @@ class Worker:
             targets=await self._targets(arrival, logged_in),
         )
         nexus.session = session
+        nexus.management.siblings.add(nexus)
         connection = Connection(self, arrival.sock, nexus, logged_in.tail)
         live = Live(
             logged_in.session,

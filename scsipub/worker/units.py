@@ -17,7 +17,8 @@ from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
-from scsipub.target.nexus import Nexus, Path
+from scsipub.target.nexus import Nexus
+from scsipub.target.running import Path
 
 
 @attrs.define(eq=False)
@@ -75,7 +76,8 @@ class Units:
             removable=lun.removable,
             target_name=descriptor.name,
             portal_group=descriptor.portal_group,
-            physical_exponent=3 if lun.block_size == 512 else 0,
+            physical_exponent=(lun.physical_block_size // lun.block_size).bit_length() - 1,
+            unmap_ignores_pattern=lun.unmap_ignores_pattern,
             max_transfer_bytes=self.limits.max_transfer_bytes,
             sanitize_seconds=lun.sanitize_seconds,
         )
@@ -111,13 +113,14 @@ class Units:
             size = backing.medium.block_size
             paths[number] = Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1)
         nexus = Nexus(self.limits, paths, _not_yet)
-        opened.nexuses.add(nexus)
-        nexus.management.siblings = opened.nexuses
+        nexus.management.siblings = opened.nexuses  # joins them once it has a session
         return nexus
 
     def disconnect(self, opened: OpenTarget, nexus: Nexus) -> bool:
         """The session is over and its threads have ended.  True if the target's disks are free to close."""
         opened.nexuses.discard(nexus)
+        for path in nexus.paths.values():
+            path.lane.unit.detach(path.lane)  # a peer that left before its session began has never closed it
         return not opened.descriptor.shared
 
     def close(self, opened: OpenTarget) -> bool:

@@ -1,0 +1,40 @@
+"""What a nexus knows of a path to a unit, and remembers of a command that is under way there.
+
+Source: SAM-5 §4.7.2 (I_T_L nexus).  Records only; ``nexus`` is their owner."""
+
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from scsipub.scsi.lane import Lane
+from scsipub.scsi.plan import Plan
+from scsipub.target.backing import Backing, Job
+
+
+@attrs.define(eq=False)
+class Path:
+    """One I_T_L nexus: the lane into the unit, and its disk.  ``shift``: log2 of sectors per block."""
+
+    lane: Lane
+    backing: Backing
+    blocks: int
+    shift: int
+
+    @property
+    def block_size(self) -> int:
+        return 512 << self.shift
+
+
+@attrs.define(eq=False)
+class Running:
+    """What the nexus remembers of a command that is not finished."""
+
+    path: Path
+    plan: Plan
+    collected: bytearray | None = None  # parameter data, or the part of a block that has arrived
+    done: int = 0  # offset of the next piece to be written
+    queue: deque[tuple[int, bytes]] = attrs.field(factory=deque)  # pieces that wait for a thread
+    job: Job | None = None
+    burst_waits: bool = False
+    when_over: list[Callable[[], None]] = attrs.field(factory=list)  # an abort that waits for the thread
