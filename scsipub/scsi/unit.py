@@ -23,6 +23,7 @@ from scsipub.scsi.command import Command, During, Needs, Request, Reserved
 from scsipub.scsi.commands import ACTION_OPCODES, COMMANDS, Table
 from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.lane import Lane, Peer, no_peers, only_lun_0
+from scsipub.scsi.medium import Data, Medium
 from scsipub.scsi.modes import ModeState
 from scsipub.scsi.plan import Plan
 from scsipub.scsi.ports import InitiatorPort
@@ -137,7 +138,35 @@ class LogicalUnit:
         command.check_fields(cdb)
         plan = command.handler(Request(self, lane, cdb, command, now))
         plan.name = command.name
+        if plan.writes:
+            self._guard(plan, lane, command, cdb)
         return plan
+
+    def _guard(self, plan: Plan, lane: Lane, command: Command, cdb: bytes) -> None:
+        """Ask again right before each write: its data may come seconds after the command was let in.
+
+        Without this a nexus that was preempted meanwhile would still write.  A unit attention does not end
+        what has begun.  The caller holds the lock of the range, so the answer is good until the write is
+        done."""
+        piece, run = plan.piece, plan.run
+
+        def recheck() -> None:
+            self.check_reserved(lane, command, cdb)
+            self.check_conditions(command)
+
+        def guarded_piece(medium: Medium, offset: int, data: Data) -> None:
+            recheck()
+            if piece is not None:
+                piece(medium, offset, data)
+
+        def guarded_run(medium: Medium, data: Data) -> bytes | None:
+            recheck()
+            return None if run is None else run(medium, data)
+
+        if piece is not None:
+            plan.piece = guarded_piece
+        if run is not None:
+            plan.run = guarded_run
 
     def commands(self) -> Mapping[tuple[int, int | None], Command]:
         """The rows that this unit answers to."""

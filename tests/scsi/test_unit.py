@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scsipub.errors import CheckCondition, CommandEnded
 from scsipub.scsi import sense
+from scsipub.scsi.cdb import length
 from scsipub.scsi.command import Needs, Reserved
 from scsipub.scsi.commands import ACTION_OPCODES, COMMANDS
 from scsipub.scsi.sense import Key
@@ -51,8 +52,6 @@ def test_naca_and_link_in_the_control_byte_are_refused(control):
 
 @pytest.mark.parametrize("row", COMMANDS.values(), ids=lambda row: row.name)
 def test_every_row_has_a_map_as_long_as_its_cdb_and_claims_nothing_of_control(row):
-    from scsipub.scsi.cdb import length
-
     assert row.size == length(row.opcode)
     assert row.usage[0] == row.opcode
     assert row.usage[-1] == 0
@@ -219,6 +218,62 @@ def test_write_protection_comes_before_the_fields_of_the_command():
         if Needs.WRITABLE in row.needs:
             raw = bytes([row.opcode, 0xE0 | (row.action or 0)]) + b"\xff" * 14
             assert disk(raw).key == (Key.DATA_PROTECT, 0x27, 0x00), row.name
+
+
+CHANGES = {
+    "preempted": (
+        lambda d, other: (
+            d("5f 06 00 00 00 00 00 00 18 00", bytes(15) + b"\x01" + bytes(8)),
+            d("5f 06 00 00 00 00 00 00 18 00", bytes(15) + b"\x02" + bytes(8), lane=other),
+            d("5f 01 03 00 00 00 00 00 18 00", bytes(7) + b"\x02" + bytes(16), lane=other),
+        ),
+        sense.RESERVATION_CONFLICT,
+        None,
+    ),
+    "write protected": (
+        lambda d, other: OPERATIONS["protect"](d, other),
+        sense.CHECK_CONDITION,
+        (Key.DATA_PROTECT, 0x27, 0x02),
+    ),
+    "sanitizing": (
+        lambda d, other: OPERATIONS["sanitize begins"](d, other),
+        sense.CHECK_CONDITION,
+        (Key.NOT_READY, 0x04, 0x1B),
+    ),
+    "ejected": (
+        lambda d, other: d(EJECT, lane=other),
+        sense.CHECK_CONDITION,
+        (Key.NOT_READY, 0x3A, 0x00),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("raw", [WRITE_10, "93 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00"])
+def test_data_that_comes_after_the_command_lost_its_right_is_not_written(change, raw):
+    """SPC-4 §5.13.1: a nexus that was fenced off must not write, however early its command was let in."""
+    disk = bench(removable=True)
+    other = disk.another()
+    happens, status, key = CHANGES[change]
+    plan = disk.unit.begin(disk.lane, bytes.fromhex(raw).ljust(16, b"\0"), 0.0)
+    happens(disk, other)
+    with pytest.raises((CheckCondition, CommandEnded)) as refused:
+        (plan.piece or (lambda medium, _, data: plan.run(medium, data)))(disk.medium, 0, b"x" * 512)
+
+    error = refused.value
+    assert disk.medium.read(0, 1) == bytes(512)
+    if key is None:
+        assert error.status == status
+    else:
+        assert (error.key, error.asc, error.ascq) == key
+
+
+def test_a_unit_attention_does_not_end_a_write_that_has_begun():
+    disk = bench()
+    plan = disk.unit.begin(disk.lane, bytes.fromhex(WRITE_10).ljust(16, b"\0"), 0.0)
+    disk.unit.capacity_changed(2048)
+    plan.piece(disk.medium, 0, b"x" * 512)
+    assert disk.medium.read(0, 1) == b"x" * 512
 
 
 def test_a_missing_medium_comes_before_write_protection():
