@@ -32,6 +32,12 @@ TRY_SPINNING_EVERY = 16
 BRISK_SECONDS = 0.001
 
 
+def first_of(group: BaseExceptionGroup[FramingLost]) -> FramingLost:
+    """The first exception that is not a group itself."""
+    inner = group.exceptions[0]
+    return first_of(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
 class Connection:
     """One connection in full feature phase.  Made by ``login`` when that has succeeded."""
 
@@ -94,8 +100,14 @@ class Connection:
                     self.nursery = None
                     self.nexus.close()
                     nursery.cancel_scope.cancel()
-        except* (PeerGone, trio.ClosedResourceError):
-            pass
+        except BaseExceptionGroup as group:
+            # The nursery wraps what ended it; who answers for the peer's mistakes looks for them bare.
+            rest = group.split((PeerGone, trio.ClosedResourceError))[1]
+            if rest is not None:
+                lost, ours = rest.split(FramingLost)
+                if lost is None or ours is not None:
+                    raise rest from None
+                raise first_of(lost) from None
         finally:
             if self.hot:
                 self.worker.hot_connections -= 1
