@@ -24,7 +24,7 @@ class UnitConfig:
     product: str = "DISK"
     revision: str = "0001"
     block_size: int = 512
-    physical_exponent: int = 3  # 2^n logical blocks per physical one; 3 with 512-byte blocks is 4 KiB
+    physical_exponent: int = attrs.field()  # 2^n logical blocks per physical one
     thin: bool = True
     read_only: bool = False
     removable: bool = False
@@ -40,6 +40,10 @@ class UnitConfig:
     # WRITE SAME with UNMAP=1 and a pattern that is not zero: SBC-3 has the pattern written, because later
     # reads must return it.  Some test tools want it unmapped all the same.
     unmap_ignores_pattern: bool = False
+
+    @physical_exponent.default
+    def _page_of_the_host(self) -> int:
+        return 3 if self.block_size == 512 else 0
 
     def __attrs_post_init__(self) -> None:
         if len(self.uuid) != 16:

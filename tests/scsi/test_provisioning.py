@@ -51,6 +51,11 @@ def test_capacity_16_tells_provisioning_and_physical_blocks():
     assert (thick[12], thick[13], thick[14]) == (0, 0, 0)
 
 
+@pytest.mark.parametrize(("size", "exponent"), [(512, 3), (4096, 0)])
+def test_a_physical_block_is_a_page_of_the_host_unless_told_otherwise(size, exponent):
+    assert bench(block_size=size)(cdb(CAPACITY_16, L=0, A=32, P=0)).data[13] == exponent
+
+
 def test_an_address_without_pmi_is_refused():
     disk = bench()
     assert disk("25 00 00 00 00 01 00 00 00 00").check.field == (2, 7)
