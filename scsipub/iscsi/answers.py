@@ -52,10 +52,9 @@ class Host(Protocol):
         """Sense data in the format that this initiator is to see."""
 
     def abandoned(self, task: Task) -> None:
-        """The session ended the task by itself (a transfer that went wrong)."""
+        """The session has ended the task by itself (a transfer that went wrong)."""
 
 
-@attrs.define(eq=False)
 @attrs.define(eq=False)
 class Counters:
     """What the data path counts.  Sizes are bytes."""

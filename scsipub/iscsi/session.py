@@ -24,21 +24,19 @@ from scsipub.iscsi.text_exchange import AskTargets, TargetRecord, TextExchange
 from scsipub.iscsi.transfers import PROTOCOL_SERVICE_CRC_ERROR, Task, accept_data_out, begin_unsolicited
 from scsipub.limits import Limits
 
-# What may wait for an earlier CmdSN besides its unsolicited data: headers and digests.
-HELD_MARGIN = 64 * 1024
-
 
 class Session(Answers):
     """Everything between login and logout.  ``receive`` is called with whole and partial PDUs alike."""
 
-    __slots__ = ("closing", "held", "last_heard", "may_ping", "targets", "text")
+    __slots__ = ("closing", "held", "held_bytes", "last_heard", "may_ping", "targets", "text")
 
     def __init__(
         self, negotiated: Negotiated, limits: Limits, out: Outbox, host: Host | None, *, stat_sn: int,
         now: float, targets: Callable[[str | None], list[TargetRecord]],
     ) -> None:  # fmt: skip
         super().__init__(negotiated, limits, out, host, stat_sn)
-        self.held: dict[int, list[bytes]] = {}  # CmdSN ahead of its turn -> PDUs; bounded by the window
+        self.held: dict[int, list[bytes]] = {}  # CmdSN ahead of its turn -> the command and its data
+        self.held_bytes = 0
         self.may_ping = False  # only towards those who know NOPs: iPXE never answers
         self.last_heard = now
         self.closing = False  # an answer in the outbox is the last one: send it, then close
@@ -125,20 +123,37 @@ class Session(Answers):
             return  # outside the window: ignored in silence
         if ahead:
             if number not in self.held:
-                self.held[number] = [bytes(view)]
+                self._hold(number, view)
             return
         self._take_number()
-        self._run(view, now)
-        while self.held and self.exp_cmd_sn in self.held:
-            pdus = self.held.pop(self.exp_cmd_sn)
-            self._take_number()
-            for late in pdus:
-                self._run_held(memoryview(late), now)
+        self._run_or_reject(view, now)
+        self.run_held(now)
 
     def _take_number(self) -> None:
         self.exp_cmd_sn = (self.exp_cmd_sn + 1) & MASK
 
-    def _run_held(self, view: memoryview, now: float) -> None:
+    def _hold(self, number: int, view: memoryview) -> None:
+        # On a single connection nobody has a reason to send much out of order.
+        if self.held_bytes + len(view) > self.limits.session_write_bytes:
+            raise FramingLost(f"more than {self.held_bytes} bytes of commands ahead of their turn")
+        self.held.setdefault(number, []).append(bytes(view))
+        self.held_bytes += len(view)
+
+    def skip(self, number: int) -> None:
+        """§11.5.1: the command of this number counts as received and aborted; then call ``run_held``."""
+        self.held_bytes -= sum(map(len, self.held.get(number, ())))
+        self.held[number] = []
+
+    def run_held(self, now: float) -> None:
+        """Those whose turn it is now."""
+        while self.held and self.exp_cmd_sn in self.held and not self.closing:
+            pdus = self.held.pop(self.exp_cmd_sn)
+            self.held_bytes -= sum(map(len, pdus))
+            self._take_number()
+            for late in pdus:
+                self._run_or_reject(memoryview(late), now)
+
+    def _run_or_reject(self, view: memoryview, now: float) -> None:
         try:
             if view[0] & 0x3F == Opcode.DATA_OUT:
                 self._data_out(view, now)
@@ -263,8 +278,8 @@ class Session(Answers):
         except CheckCondition as check:
             if flags & FINAL:
                 task.unsolicited, task.target_transfer_tag = False, None
-            self._host.abandoned(task)
             self.check_condition(task, check)
+            self._host.abandoned(task)
             return
         if start < task.wanted and data:
             self._host.data(task, start, data[: task.wanted - start])
@@ -279,13 +294,9 @@ class Session(Answers):
 
     def _hold_data(self, itt: int, view: memoryview) -> bool:
         """Unsolicited data of a command that waits for an earlier CmdSN waits with it."""
-        for pdus in self.held.values():
-            if int.from_bytes(pdus[0][16:20]) == itt and pdus[0][0] & 0x3F == Opcode.SCSI_COMMAND:
-                if sum(map(len, pdus)) > self.negotiated.first_burst + HELD_MARGIN:
-                    raise FramingLost(
-                        "more unsolicited data than FirstBurstLength for a command ahead of its turn"
-                    )
-                pdus.append(bytes(view))
+        for number, pdus in self.held.items():
+            if pdus and tag_of(pdus[0]) == itt and pdus[0][0] & 0x3F == Opcode.SCSI_COMMAND:
+                self._hold(number, view)
                 return True
         return False
 
@@ -350,10 +361,6 @@ class Session(Answers):
             )
         )
 
-    def nothing_in_its_place(self, header: bytes) -> bytes:
-        """A PDU with the CmdSN of an aborted command that does nothing: a NOP-Out without an answer."""
-        return pdu.NopOut(immediate=True, cmd_sn=int.from_bytes(header[24:28])).pack()
-
     def late_transfers(self, now: float) -> list[Task]:
         """Tasks whose burst should have been complete by now."""
         return [
@@ -361,3 +368,8 @@ class Session(Answers):
             for t in self.tasks.values()
             if (t.unsolicited or t.target_transfer_tag is not None) and t.deadline and t.deadline < now
         ]
+
+
+def tag_of(header: bytes) -> int:
+    """The initiator task tag."""
+    return int.from_bytes(header[16:20])

@@ -9,6 +9,7 @@ from scsipub.iscsi import pdu
 from scsipub.iscsi.constants import TaskFunction, TaskResponse
 from scsipub.iscsi.data import NO_TAG
 from scsipub.iscsi.numbering import serial_distance
+from scsipub.iscsi.session import tag_of
 from scsipub.iscsi.transfers import Task
 from scsipub.scsi.unit import Reset
 
@@ -53,27 +54,40 @@ class Management:
     def _abort_task(self, request: pdu.TaskManagementRequest) -> None:
         nexus, session = self.nexus, self.nexus.session
         task = session.tasks.get(request.referenced_task_tag)
-        if task is not None and task.lun == request.lun:
-            self._end_all(request, [(nexus, task)])
+        named = [
+            t
+            for t in (task, *nexus.dying)
+            if t is not None
+            and t.initiator_task_tag == request.referenced_task_tag
+            and nexus.paths.get(t.lun) is nexus.paths.get(request.lun)
+        ]
+        if named:
+            self._end_all(request, [(nexus, t) for t in named])
             return
-        # §11.5.1: a command that has not arrived yet, but will, counts as received and aborted.
-        ahead = serial_distance(session.exp_cmd_sn, request.ref_cmd_sn)
-        if request.referenced_task_tag != NO_TAG and 0 <= ahead < session.window and ahead > 0:
-            held = session.held.get(request.ref_cmd_sn)
-            if held is not None:
-                held[:] = [session.nothing_in_its_place(held[0])]
-                self._done(request, TaskResponse.FUNCTION_COMPLETE)
-                return
-        self._done(request, TaskResponse.TASK_DOES_NOT_EXIST)
+        if self._still_to_come(request):
+            session.skip(request.ref_cmd_sn)
+            self._done(request, TaskResponse.FUNCTION_COMPLETE)
+            session.run_held(nexus.now)
+        else:
+            self._done(request, TaskResponse.TASK_DOES_NOT_EXIST)
+
+    def _still_to_come(self, request: pdu.TaskManagementRequest) -> bool:
+        """§11.5.1: a command that has its place in the window and has not run yet, or not even arrived."""
+        session, number, tag = self.nexus.session, request.ref_cmd_sn, request.referenced_task_tag
+        if tag == NO_TAG or not 0 <= serial_distance(session.exp_cmd_sn, number) < session.window:
+            return False
+        held = session.held.get(number)
+        if held is None:
+            return serial_distance(number, request.cmd_sn) > 0
+        return bool(held) and tag_of(held[0]) == tag
 
     def _on_unit(self, request: pdu.TaskManagementRequest, path: "Path") -> None:
         mine_only = request.function == TaskFunction.ABORT_TASK_SET
         unit = path.lane.unit
         doomed: list[tuple[Nexus, Task]] = []
         for nexus in [self.nexus] if mine_only else list(self.siblings):
-            tasks = [t for t in nexus.session.tasks.values() if nexus.paths.get(t.lun) is not None
-                     and nexus.paths[t.lun].lane.unit is unit]  # fmt: skip
-            doomed += [(nexus, t) for t in tasks]
+            tasks = [t for t in nexus.session.tasks.values() if nexus.is_for(t, unit)]
+            doomed += [(nexus, t) for t in (*tasks, *(t for t in nexus.dying if nexus.is_for(t, unit)))]
             if tasks and nexus is not self.nexus and request.function == TaskFunction.CLEAR_TASK_SET:
                 unit.commands_cleared([nexus.paths[tasks[0].lun].lane])
         if request.function == TaskFunction.LOGICAL_UNIT_RESET:
@@ -83,7 +97,7 @@ class Management:
     def _reset_target(self, request: pdu.TaskManagementRequest) -> None:
         units = {id(p.lane.unit): p.lane.unit for p in self.nexus.paths.values()}
         doomed = [
-            (nexus, task) for nexus in list(self.siblings) for task in list(nexus.session.tasks.values())
+            (nexus, task) for nexus in self.siblings for task in (*nexus.session.tasks.values(), *nexus.dying)
         ]
         cold = request.function == TaskFunction.TARGET_COLD_RESET
         for unit in units.values():

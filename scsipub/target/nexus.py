@@ -3,8 +3,9 @@
 Source: SAM-5 §4.7 (nexus), §5 (command model).  Sans-IO: reads and writes the cached part of a disk inline
 through the ``Disk`` it was given; what would block becomes a ``Job`` in ``jobs``.
 
-After every call that may have made jobs or answers (``receive``, ``finished``, ``resume``, ``pump``) the
-caller starts the jobs and sends the outbox."""
+After every call that may have made jobs or answers (``receive``, ``finished``, ``deliver``, ``pump``) the
+caller starts the jobs and sends the outbox.  The outbox belongs to all sessions of a worker in turn, so
+whatever one nexus causes another one to say goes by ``post``."""
 
 from collections import deque
 from collections.abc import Callable
@@ -18,8 +19,10 @@ from scsipub.limits import Limits
 from scsipub.scsi import absent
 from scsipub.scsi.plan import Background, Plan
 from scsipub.scsi.sense import sense_for_oserror, wrong_data_length
+from scsipub.scsi.unit import LogicalUnit
 from scsipub.target.backing import Backing, Job
 from scsipub.target.management import Management
+from scsipub.target.order import Order
 from scsipub.target.running import Path, Running
 from scsipub.target.streams import Streams
 
@@ -28,10 +31,10 @@ PLAIN_WRITES = frozenset((0x0A, 0x2A, 0xAA, 0x8A))
 
 
 class Nexus:
-    """One per session.  ``wake`` is called (from any other nexus of the unit) when ``jobs`` has grown."""
+    """One per session.  ``wake`` is called when ``jobs`` or ``posted`` has grown, by whomever."""
 
     __slots__ = (
-        "backgrounds", "buffered", "jobs", "limits", "luns", "management", "now", "ordered", "paths",
+        "backgrounds", "buffered", "dying", "jobs", "limits", "luns", "management", "now", "order", "paths",
         "posted", "session", "starved", "streams", "wake",
     )  # fmt: skip
 
@@ -51,7 +54,8 @@ class Nexus:
         self.management = Management(self)
         self.buffered = 0  # bytes of write data held in memory
         self.starved: deque[Task] = deque()  # bursts that wait for memory
-        self.ordered: deque[Task] = deque()  # commands behind an ORDERED one
+        self.dying: dict[Task, list[Callable[[], None]]] = {}  # ended, but a thread is still at it: who waits
+        self.order = Order(self)
         self.posted: deque[Callable[[], None]] = deque()  # what others want said here, in our own time
         self.now = 0.0
         self.session: Session  # set by the worker right after construction: the two know each other
@@ -59,16 +63,11 @@ class Nexus:
     # -- Host: what the session asks ---------------------------------------------------------------------
 
     def command(self, task: Task) -> None:
-        # SAM-5 §8.8: ORDERED (2) runs after everything before it and before everything after it; HEAD OF
-        # QUEUE (3) passes.
-        if task.attribute != 3 and (self.ordered or (task.attribute == 2 and self._busy(task))):
-            self.ordered.append(task)
+        if self.order.must_wait(task):
+            self.order.wait(task)
             self._wanted_of_waiting(task)
             return
-        self._begin(task)
-
-    def _busy(self, task: Task) -> bool:
-        return any(t is not task and t.lun == task.lun for t in self.session.tasks.values())
+        self.begin(task)
 
     def _wanted_of_waiting(self, task: Task) -> None:
         """Unsolicited data of a command that waits is kept; nothing is asked for yet."""
@@ -76,7 +75,9 @@ class Nexus:
             self.session.expect(task, min(task.expected, self.limits.first_burst))
             task.host = bytearray()
 
-    def _begin(self, task: Task) -> None:
+    def begin(self, task: Task) -> None:
+        """Nothing is in the way of this command any more."""
+        self.order.begins(task)
         early = task.host if isinstance(task.host, bytearray) else None
         task.host, task.wanted = None, 0
         path = self.paths.get(task.lun)
@@ -190,8 +191,9 @@ class Nexus:
 
         def after(_: Any, error: BaseException | None) -> None:
             run.job = None
-            self._release(len(data))
-            if self._over(task, run):
+            self.buffered -= len(data)
+            self._feed()
+            if self._over(task):
                 return
             if error is not None:
                 self._fail(task, error, writing=plan.writes)
@@ -203,6 +205,7 @@ class Nexus:
                 self.burst(task)
 
         first = (plan.first << run.path.shift) + at // 512
+        run.in_job = len(data)
         self._job(run, lambda: piece(medium, at, data), after, first, len(data) // 512, plan.writes)
 
     def burst(self, task: Task) -> None:
@@ -212,14 +215,13 @@ class Nexus:
         if run.job is not None or run.queue:
             run.burst_waits = True
         elif task.received < task.wanted:
-            if self.buffered >= self.limits.session_write_bytes:
-                self.starved.append(task)
-            else:
-                self.session.solicit(task, self.now)
+            self.starved.append(task)
+            self._feed()
         elif run.plan.piece is not None and run.plan.finish is None:
             self.session.counters.bytes_written += task.wanted
             self._succeed(task, run.plan, None)
         else:
+            run.in_job = 0
             self._run(task, bytes(run.collected or b""))
 
     def _run(self, task: Task, data: bytes) -> None:
@@ -235,7 +237,7 @@ class Nexus:
 
         def after(result: bytes | None, error: BaseException | None) -> None:
             run.job = None
-            if self._over(task, run):
+            if self._over(task):
                 return
             if error is not None:
                 self._fail(task, error, writing=plan.writes)
@@ -285,9 +287,9 @@ class Nexus:
         return absent.sense_for(check) if path is None else path.lane.sense_for(check)
 
     def abandoned(self, task: Task) -> None:
-        run = task.host
-        if isinstance(run, Running):
-            self._drop_queue(run)
+        if isinstance(task.host, Running):
+            self._end_of(task, task.host)
+        self.settle()
 
     def post(self, deed: Callable[[], None]) -> None:
         """Run ``deed`` in a turn of our own.
@@ -329,46 +331,53 @@ class Nexus:
         else:
             raise error
         if isinstance(task.host, Running):
-            self._drop_queue(task.host)
+            self._end_of(task, task.host)
         self.settle()
 
-    def _over(self, task: Task, run: Running) -> bool:
+    def _over(self, task: Task) -> bool:
         """The command was aborted while its thread ran: tell who waits, and say True."""
         if not task.ended:
             return False
-        callbacks, run.when_over = run.when_over, []
-        for callback in callbacks:
-            callback()
+        self.gone(task)
         return True
 
+    def gone(self, task: Task) -> None:
+        """The thread of a task that had ended before is back."""
+        for callback in self.dying.pop(task, ()):
+            callback()
+
     def settle(self) -> None:
-        """A task ended: let commands behind an ORDERED one go on."""
-        while self.ordered:
-            task = self.ordered[0]
-            if not task.ended and self._blocked_by_earlier(task):
-                return
-            self.ordered.popleft()
-            if not task.ended:
-                self._begin(task)
+        """A task ended: let those go on that waited for it or for its memory."""
+        self.order.settle()
+        self._feed()
 
-    def _blocked_by_earlier(self, task: Task) -> bool:
-        waiting = set(map(id, self.ordered))
-        return any(
-            id(t) not in waiting and t.lun == task.lun and (task.attribute == 2 or t.attribute == 2)
-            for t in self.session.tasks.values()
-        )
-
-    def _drop_queue(self, run: Running) -> None:
-        dropped = sum(len(data) for _, data in run.queue)
+    def _end_of(self, task: Task, run: Running) -> None:
+        """Forget what was still to be written; a thread that is at it cannot be stopped."""
+        self.buffered -= sum(len(data) for _, data in run.queue)
         run.queue.clear()
-        self._release(dropped)
+        if run.job is not None and run.job.backing.withdraw(run.job):
+            run.job = None
+            self.buffered -= run.in_job
+        if run.job is not None:
+            self.dying.setdefault(task, [])
 
-    def _release(self, count: int) -> None:
-        self.buffered -= count
-        while self.starved and self.buffered < self.limits.session_write_bytes:
+    def _feed(self) -> None:
+        """Ask for the bursts that waited for memory, as far as it goes."""
+        while self.starved and self._held() < self.limits.session_write_bytes:
             task = self.starved.popleft()
             if not task.ended:
                 self.session.solicit(task, self.now)
+
+    def _held(self) -> int:
+        """Write data in memory, and what has been asked for and will be."""
+        coming = (
+            t.burst_end - t.received for t in self.session.tasks.values() if t.target_transfer_tag is not None
+        )
+        return self.buffered + sum(coming)
+
+    def is_for(self, task: Task, unit: LogicalUnit) -> bool:
+        path = self.paths.get(task.lun)
+        return path is not None and path.lane.unit is unit
 
     # -- jobs --------------------------------------------------------------------------------------------
 
@@ -395,19 +404,16 @@ class Nexus:
         job.done(result, error)
 
     def abort(self, task: Task, when_over: Callable[[], None]) -> bool:
-        """End the task in silence.  True: it is over.
+        """End the task in silence.  True: it is over.  The caller calls ``settle`` after the last one.
 
         False: a thread still works on it, and ``when_over`` will be called when that has ended."""
-        run = task.host
         self.session.end(task)
         self.streams.drop(task)
-        if not isinstance(run, Running):
-            return self.streams.over(task, when_over)
-        self._drop_queue(run)
-        if run.job is None or run.job.backing.withdraw(run.job):
-            run.job = None
+        if isinstance(task.host, Running):
+            self._end_of(task, task.host)
+        if task not in self.dying:
             return True
-        run.when_over.append(when_over)
+        self.dying[task].append(when_over)
         return False
 
     def close(self) -> None:
@@ -415,9 +421,8 @@ class Nexus:
         for task in list(self.session.tasks.values()):
             self.abort(task, _nothing)
         # Jobs that were let in but that nobody will start any more would hold their ranges for ever.
-        jobs, self.jobs = self.jobs, []
-        for job in jobs:
-            self.finished(job, None, None, self.now)
+        while self.jobs:
+            self.finished(self.jobs.pop(), None, None, self.now)
         for path in {id(p): p for p in self.paths.values()}.values():
             path.lane.unit.detach(path.lane)
 

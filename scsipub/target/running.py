@@ -3,7 +3,6 @@
 Source: SAM-5 §4.7.2 (I_T_L nexus).  Records only; ``nexus`` is their owner."""
 
 from collections import deque
-from collections.abc import Callable
 
 import attrs
 
@@ -36,5 +35,5 @@ class Running:
     done: int = 0  # offset of the next piece to be written
     queue: deque[tuple[int, bytes]] = attrs.field(factory=deque)  # pieces that wait for a thread
     job: Job | None = None
+    in_job: int = 0  # bytes of write data that the job holds
     burst_waits: bool = False
-    when_over: list[Callable[[], None]] = attrs.field(factory=list)  # an abort that waits for the thread

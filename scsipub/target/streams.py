@@ -9,7 +9,6 @@ A piece that lies in the page cache of a base image is not read at all: the kern
 "send" and its leaving."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -41,7 +40,6 @@ class Stream:
     actual: int
     sent: int = 0
     job: Job | None = None
-    when_over: list[Callable[[], None]] = attrs.field(factory=list)
 
 
 class Streams:
@@ -157,8 +155,7 @@ class Streams:
             stream.job = None
             self.threaded.pop(id(stream.task), None)
             if stream.task.ended:
-                for callback in stream.when_over:
-                    callback()
+                self.nexus.gone(stream.task)
             elif error is not None:
                 self.nexus._fail(stream.task, error, writing=False)
             else:
@@ -181,20 +178,13 @@ class Streams:
         backing.admit(stream.job)
 
     def drop(self, task: Task) -> None:
-        """Forget the rest of an aborted read."""
-        for stream in self.queue:
-            if stream.task is task:
-                self.queue.remove(stream)
-                return
-
-    def over(self, task: Task, when_over: Callable[[], None]) -> bool:
-        """Is no thread reading for the task any more?  If one is, call back when it has ended."""
+        """Forget the rest of an aborted read; a thread that is at it cannot be stopped."""
         stream = self.threaded.get(id(task))
         if stream is None or stream.job is None:
-            return True
-        if stream.job.backing.withdraw(stream.job):
+            for waiting in [s for s in self.queue if s.task is task]:
+                self.queue.remove(waiting)
+        elif stream.job.backing.withdraw(stream.job):
             self.in_threads -= self._span(stream)[0]
             del self.threaded[id(task)]
-            return True
-        stream.when_over.append(when_over)
-        return False
+        else:
+            self.nexus.dying.setdefault(task, [])

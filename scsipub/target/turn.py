@@ -29,7 +29,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     Stops early after ``limits.turn_pdus`` PDUs or when the outbox is full: call again after sending.
     Raises FramingLost (close, say nothing more)."""
     session, paths = nexus.session, nexus.paths
-    out, negotiated, limits = session.out, session.negotiated, nexus.limits
+    out, negotiated, limits, order = session.out, session.negotiated, nexus.limits, nexus.order
     nexus.now = now
     unpack, unpack_16 = COMMAND_AS_10.unpack_from, CDB_AS_16.unpack_from
     pack_data_in, pack_response = DATA_IN.pack_into, RESPONSE.pack_into
@@ -65,7 +65,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
             and session.window > 0
             and not session.held
             and tag != NO_TAG
-            and not (session.tasks and (tag in session.tasks or nexus.ordered))
+            and not (session.tasks and (tag in session.tasks or order.waiting or order.barriers))
             and not session.discarding
             and not (backing := path.backing).running  # else ranges must be compared
             and not backing.waiting

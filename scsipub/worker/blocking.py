@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from scsipub.errors import CheckCondition, CommandEnded
+from scsipub.errors import CheckCondition
 from scsipub.scsi.plan import Background
 from scsipub.scsi.sense import sense_for_oserror
 from scsipub.target.backing import Backing, Job
@@ -27,7 +27,8 @@ async def run_job(connection: "Connection", job: Job) -> None:
     with trio.CancelScope(shield=True):
         try:
             result = await trio.to_thread.run_sync(job.work, limiter=connection.worker.threads)
-        except (OSError, CheckCondition, CommandEnded) as caught:
+        except Exception as caught:
+            # Whatever it was, the range must be free again; ``finished`` raises what is not SCSI's business.
             error = caught
         connection.do(lambda: connection.nexus.finished(job, result, error, monotonic()))
 

@@ -256,9 +256,9 @@ class Connection:
     def _after_turn(self) -> None:
         nexus, nursery, worker = self.nexus, self.nursery, self.worker
         streams = nexus.streams
-        if nexus.posted:
-            nexus.deliver()
         while True:
+            if nexus.posted:
+                nexus.deliver()
             if streams.queue:
                 streams.pump(self.output.unsent)
             if nexus.jobs and nursery is not None:

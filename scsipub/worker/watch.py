@@ -50,6 +50,6 @@ def look(worker: "Worker", live: "Live", now: float) -> None:
 def give_up(live: "Live", task: Task) -> None:
     """Write data that was asked for has not come in time."""
     nexus = live.connection.nexus
-    nexus.abandoned(task)
     why = "write data did not come"
     nexus.session.check_condition(task, CheckCondition(*NOT_ENOUGH_UNSOLICITED_DATA, why=why))
+    nexus.abandoned(task)
