@@ -3,8 +3,6 @@
 Source: SAM-5 §5.14; SPC-4 annex D for the codes.  One queue per nexus and unit, without doubles, never longer
 than ``QUEUE_LENGTH``.  Does not know which commands report them: the command table says so."""
 
-from collections import deque
-
 import attrs
 
 Attention = tuple[int, int]  # additional sense code, qualifier
@@ -29,9 +27,11 @@ QUEUE_LENGTH = 8  # more kinds than this at once tell an initiator nothing that 
 
 @attrs.define(eq=False)
 class Attentions:
-    """First in, first out; an attention that already waits is not queued twice."""
+    """First in, first out; an attention that already waits is not queued twice.
 
-    _waiting: deque[Attention] = attrs.field(factory=deque)
+    A list, not a deque: an empty deque is 760 bytes, and there are as many queues as idle sessions."""
+
+    _waiting: list[Attention] = attrs.field(factory=list)
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -46,11 +46,11 @@ class Attentions:
         if attention[0] == 0x29:
             self._waiting.clear()
         elif len(self._waiting) == QUEUE_LENGTH:
-            self._waiting.popleft()
+            self._waiting.pop(0)
         self._waiting.append(attention)
 
     def take_nowait(self) -> Attention | None:
-        return self._waiting.popleft() if self._waiting else None
+        return self._waiting.pop(0) if self._waiting else None
 
     def drop(self, attention: Attention) -> None:
         """It has been told in another way: REPORT LUNS clears LUNS_CHANGED.  SPC-4 §6.33."""

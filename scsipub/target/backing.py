@@ -7,7 +7,6 @@ range, writers have it alone; a job that meets another's range waits its turn, a
 waiting job waits behind it (first come, first served, so nobody starves).  A sector is never half old and
 half new because of this, not because of the file system."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -100,7 +99,7 @@ class Backing:
         self.medium = BlockMedium(disk, block_size)
         self.per_block = block_size // SECTOR
         self.running: list[Job] = []
-        self.waiting: deque[Job] = deque()
+        self.waiting: list[Job] = []
         self.in_background = 0  # SANITIZE and the like, at work between commands
         self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
 

@@ -7,7 +7,6 @@ After every call that may have made jobs or answers (``receive``, ``finished``, 
 caller starts the jobs and sends the outbox.  The outbox belongs to all sessions of a worker in turn, so
 whatever one nexus causes another one to say goes by ``post``."""
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -53,10 +52,10 @@ class Nexus:
         self.streams = Streams(self)
         self.management = Management(self)
         self.buffered = 0  # bytes of write data held in memory
-        self.starved: deque[Task] = deque()  # bursts that wait for memory
+        self.starved: list[Task] = []  # bursts that wait for memory
         self.dying: dict[Task, list[Callable[[], None]]] = {}  # ended, but a thread is still at it: who waits
         self.order = Order(self)
-        self.posted: deque[Callable[[], None]] = deque()  # what others want said here, in our own time
+        self.posted: list[Callable[[], None]] = []  # what others want said here, in our own time
         self.now = 0.0
         self.session: Session  # set by the worker right after construction: the two know each other
 
@@ -302,7 +301,7 @@ class Nexus:
     def deliver(self) -> None:
         """Do what was posted.  The caller's turn is ours."""
         while self.posted:
-            self.posted.popleft()()
+            self.posted.pop(0)()
 
     # -- the end of a command ----------------------------------------------------------------------------
 
@@ -364,7 +363,7 @@ class Nexus:
     def _feed(self) -> None:
         """Ask for the bursts that waited for memory, as far as it goes."""
         while self.starved and self._held() < self.limits.session_write_bytes:
-            task = self.starved.popleft()
+            task = self.starved.pop(0)
             if not task.ended:
                 self.session.solicit(task, self.now)
 

@@ -8,7 +8,6 @@ A piece that lies in the page cache of a base image is not read at all: the kern
 (``FileRun``).  Only bases, because they never change: a page of an overlay could change between our saying
 "send" and its leaving."""
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -49,7 +48,7 @@ class Streams:
 
     def __init__(self, nexus: "Nexus") -> None:
         self.nexus = nexus
-        self.queue: deque[Stream] = deque()
+        self.queue: list[Stream] = []
         self.threaded: dict[int, Stream] = {}  # id(task) -> its stream
         self.in_threads = 0  # bytes being read by threads
 
@@ -69,10 +68,10 @@ class Streams:
         while queue and unsent + out.queued + self.in_threads < bound:
             stream = queue[0]
             if not self._piece(stream):
-                queue.popleft()
+                queue.pop(0)
                 self._read_in_thread(stream)
             elif stream.sent == stream.total:
-                queue.popleft()
+                queue.pop(0)
                 self.nexus.settle()
 
     def _piece(self, stream: Stream) -> bool:
@@ -161,7 +160,7 @@ class Streams:
             else:
                 self._deliver(stream, data[:size])
                 if stream.sent < stream.total:
-                    self.queue.appendleft(stream)
+                    self.queue.insert(0, stream)
                 else:
                     self.nexus.settle()
 

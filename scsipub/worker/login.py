@@ -234,6 +234,11 @@ class Login:
             except OSError as error:
                 raise PeerGone(str(error)) from error
 
+    def forget(self) -> None:
+        """The session has begun, and nothing of its login is needed again: 5 KiB of text and state go."""
+        del self.phase
+        self.data, self.read_so_far, self.arrival.head = bytearray(), b"", b""
+
     async def refuse(self, refused: LoginRefused) -> None:
         """Say no, once; the caller closes."""
         with trio.move_on_after(1.0):

@@ -215,6 +215,7 @@ class Worker:
                 else:
                     nexus = Nexus(self.limits, {}, _nobody)
                 await login.send(wire(logged_in.finished.response))
+                login.forget()
                 await self._full_feature(arrival, logged_in, negotiated, nexus, scope.cancel)
             except LoginRefused as refused:
                 await login.refuse(refused)

@@ -7,7 +7,6 @@ lives only as long as the backlog does sends the rest."""
 import errno
 import os
 import socket
-from collections import deque
 
 from scsipub.iscsi.outbox import FileRun, Segment
 
@@ -27,7 +26,7 @@ class Output:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.backlog: deque[bytes | memoryview | FileRun] = deque()
+        self.backlog: list[bytes | memoryview | FileRun] = []
         self.unsent = 0
 
     def send(self, segments: list[Segment]) -> None:
@@ -71,7 +70,7 @@ class Output:
             if sent < length:
                 backlog[0] = rest
                 return
-            backlog.popleft()
+            backlog.pop(0)
 
     def _keep(self, segments: list[Segment]) -> None:
         for segment in segments:
