@@ -117,7 +117,7 @@ class Nexus:
         wanted = min(plan.data_out, task.expected) if task.writes else 0
         task.host = Running(path, plan)
         if plan.piece is not None:
-            if wanted % path.block_size:
+            if wanted % path.block_size and task.cdb[0] not in PLAIN_WRITES:
                 self._refuse_length(task, plan)
                 return
             if wanted == 0:
@@ -205,7 +205,8 @@ class Nexus:
 
         first = (plan.first << run.path.shift) + at // 512
         run.in_job = len(data)
-        self._job(run, lambda: piece(medium, at, data), after, first, len(data) // 512, plan.writes)
+        blocks = -(-len(data) // run.path.block_size)
+        self._job(run, lambda: piece(medium, at, data), after, first, blocks << run.path.shift, plan.writes)
 
     def burst(self, task: Task) -> None:
         run = task.host
@@ -216,6 +217,13 @@ class Nexus:
         elif task.received < task.wanted:
             self.starved.append(task)
             self._feed()
+        elif run.plan.piece is not None and run.collected:
+            # The initiator has less for us than the CDB says: the last block keeps its other bytes.
+            run.queue.append((run.done, bytes(run.collected)))
+            self.buffered += len(run.collected)
+            run.collected = None
+            run.burst_waits = True
+            self._next_piece(task, run)
         elif run.plan.piece is not None and run.plan.finish is None:
             self.session.counters.bytes_written += task.wanted
             self._succeed(task, run.plan, None)
