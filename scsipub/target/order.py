@@ -3,7 +3,6 @@
 Source: SAM-5 §8.8 (task attributes).  Sans-IO.  An ORDERED command runs after everything that came before it
 and before everything that comes after it; HEAD OF QUEUE passes all of them; the rest run as they like."""
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from scsipub.iscsi.transfers import Task
@@ -21,7 +20,7 @@ class Order:
 
     def __init__(self, nexus: "Nexus") -> None:
         self.nexus = nexus
-        self.waiting: deque[Task] = deque()
+        self.waiting: list[Task] = []
         self.barriers: list[Task] = []  # ORDERED commands that have begun
 
     def must_wait(self, task: Task) -> bool:
@@ -47,7 +46,7 @@ class Order:
             task = self.waiting[0]
             if not task.ended and self._blocked(task):
                 return
-            self.waiting.popleft()
+            self.waiting.pop(0)
             if not task.ended:
                 self.nexus.begin(task)
 

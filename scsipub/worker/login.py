@@ -21,6 +21,7 @@ from scsipub.iscsi.login import (
     LoginFinished,
     LoginPhase,
     LoginRedirected,
+    Negotiated,
     Outcome,
     Redirect,
     Respond,
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from scsipub.worker.main import Worker
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class LoggedIn:
     """A login that succeeded.  The final response is packed but not sent: the disks are opened first."""
 
-    finished: LoginFinished
+    parameters: Negotiated
+    response: bytes  # as it goes over the wire; emptied when it is gone
+    stat_sn: int  # of the first answer in full feature phase
     target: TargetDescriptor | None  # None: a discovery session
     tail: bytes  # what came behind the last login PDU
     session: str
@@ -69,7 +72,12 @@ class Login:
                     outcome = outcomes.pop(0)
                     if isinstance(outcome, LoginFinished):
                         return LoggedIn(
-                            finished=outcome, target=self.target, tail=bytes(self.data), session=self.session
+                            parameters=outcome.parameters,
+                            response=wire(outcome.response),
+                            stat_sn=(outcome.response.stat_sn + 1) & 0xFFFFFFFF,
+                            target=self.target,
+                            tail=bytes(self.data),
+                            session=self.session,
                         )
                     more = await self._follow(outcome)
                     if more is None:

@@ -24,7 +24,6 @@ from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
 from scsipub.iscsi.answers import Counters
 from scsipub.iscsi.login import Negotiated
 from scsipub.iscsi.outbox import Outbox
-from scsipub.iscsi.pdu import wire
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
@@ -199,7 +198,7 @@ class Worker:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) if sock.family != socket.AF_UNIX else None
 
     async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
-        negotiated = logged_in.finished.parameters
+        negotiated = logged_in.parameters
         opened: OpenTarget | None = None
         nexus: Nexus | None = None
         with trio.CancelScope() as scope:
@@ -214,9 +213,10 @@ class Worker:
                     nexus = self.units.connect(opened, negotiated.initiator_name)
                 else:
                     nexus = Nexus(self.limits, {}, _nobody)
-                await login.send(wire(logged_in.finished.response))
+                await login.send(logged_in.response)
+                logged_in.response = b""
                 login.forget()
-                await self._full_feature(arrival, logged_in, negotiated, nexus, scope.cancel)
+                await self._full_feature(arrival, logged_in, negotiated, nexus, scope)
             except LoginRefused as refused:
                 await login.refuse(refused)
                 raise
@@ -230,7 +230,7 @@ class Worker:
         logged_in: LoggedIn,
         negotiated: Negotiated,
         nexus: Nexus,
-        cancel: Callable[[], None],
+        scope: trio.CancelScope,
     ) -> None:
         discovery = logged_in.target is None
         session = Session(
@@ -238,7 +238,7 @@ class Worker:
             self.limits,
             self.out,
             None if discovery else nexus,
-            stat_sn=(logged_in.finished.response.stat_sn + 1) & 0xFFFFFFFF,
+            stat_sn=logged_in.stat_sn,
             now=monotonic(),
             targets=await self._targets(arrival, logged_in),
         )
@@ -253,16 +253,15 @@ class Worker:
             datetime.now(UTC).isoformat(timespec="seconds"),
             arrival.tls,
             connection,
-            cancel,
+            scope.cancel,
             monotonic(),
         )
         self.live[live.id] = live
         self.tell("opened", {"connection": arrival.id, "session": live.id, "discovery": discovery})
         try:
-            with trio.CancelScope() as life:
-                if discovery:
-                    life.deadline = trio.current_time() + self.limits.discovery_seconds
-                await connection.run()
+            if discovery:
+                scope.deadline = trio.current_time() + self.limits.discovery_seconds
+            await connection.run()
         finally:
             del self.live[live.id]
             counters = session.counters
@@ -279,7 +278,7 @@ class Worker:
             names = [logged_in.target.name]
         else:
             answer = await self.control.call(
-                "list_targets", {"initiator": logged_in.finished.parameters.initiator_name}
+                "list_targets", {"initiator": logged_in.parameters.initiator_name}
             )
             names = [str(name) for name in answer] if isinstance(answer, list) else []
         return lambda wanted: records(names, wanted, policy, arrival.local, arrival.local_port)
