@@ -14,7 +14,7 @@ import trio
 
 from scsipub.config import Portal
 from scsipub.errors import OperatorError
-from scsipub.worker.arrival import Arrival
+from scsipub.target.descriptor import Arrival
 from supervisor.pool import Worker
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ def admit(control: "Control", sock: socket.socket, address: tuple[str, int], por
         return
     arrival = Arrival(
         id=uuid.uuid4().hex[:16],
-        sock=sock,
         source=source,
         source_port=address[1],
         local=local[0],
@@ -115,13 +114,13 @@ def admit(control: "Control", sock: socket.socket, address: tuple[str, int], por
         tls=control.config.portals[portal].tls,
         accepted=now,
     )
-    hand_over(control, worker, arrival)
+    hand_over(control, worker, arrival, sock.fileno())
 
 
-def hand_over(control: "Control", worker: Worker, arrival: Arrival) -> bool:
+def hand_over(control: "Control", worker: Worker, arrival: Arrival, fd: int) -> bool:
     """Give a connection to a worker.  False: it could not take it, and the connection is lost."""
     place = (worker.index, worker.incarnation)
-    if not worker.channel.try_cast("take", arrival.to_json(), fds=[arrival.sock.fileno()]):
+    if not worker.channel.try_cast("take", arrival.to_json(), fds=[fd]):
         control.sources.leaves(arrival.source, monotonic(), logged_in=False)
         control.guests.pop(arrival.id, None)
         return False

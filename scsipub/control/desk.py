@@ -14,13 +14,13 @@ import cattrs
 import trio
 
 from scsipub.control.accept import hand_over
+from scsipub.control.catalogue import Entry
 from scsipub.control.placement import Key, Place, Record
 from scsipub.iscsi.chap import judge
 from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
 from scsipub.iscsi.login_records import AskSecrets
-from scsipub.target.descriptor import Verdict
+from scsipub.target.descriptor import Arrival, Verdict
 from scsipub.target.discovery import PortalPolicy
-from scsipub.worker.arrival import Arrival
 from supervisor.channel import CallError, ChannelClosed, Handler
 from supervisor.pool import Worker
 
@@ -44,15 +44,19 @@ class Desk:
         def configure(params: Any, fds: list[int]) -> Any:
             return self.settings(worker)
 
-        async def resolve(params: Any, fds: list[int]) -> Any:
-            return (await self.resolve(place, params)).to_json()
+        def resolve(params: Any, fds: list[int]) -> Any:
+            return self.resolve(place, params).to_json()
 
-        async def hand_on(params: Any, fds: list[int]) -> Any:
+        async def admit(params: Any, fds: list[int]) -> Any:
+            return (await self.admit(place, params)).to_json()
+
+        def hand_on(params: Any, fds: list[int]) -> Any:
             return self.hand_on(place, params, fds)
 
         return {
             "configure": configure,
             "resolve": resolve,
+            "admit": admit,
             "hand_on": hand_on,
             "check_secret": self.check_secret,
             "list_targets": self.list_targets,
@@ -78,11 +82,9 @@ class Desk:
 
     # -- logins ------------------------------------------------------------------------------------------
 
-    async def resolve(self, place: Place, ask: Any) -> Verdict:
-        """Who is this for?"""
+    def resolve(self, place: Place, ask: Any) -> Verdict:
+        """Who is this for, and who may serve it?  Claims nothing: the login may still fail."""
         control = self.control
-        now = monotonic()
-        source: str = ask["source"]
         if ask["discovery"]:
             return Verdict()
         entry = control.catalogue.find(ask["target"])
@@ -90,65 +92,95 @@ class Desk:
             return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
         if not entry.admits(ask["initiator"]):
             return _refuse(LoginStatus.AUTHORIZATION_FAILURE, "the initiator is not on the target's list")
-        if not entry.users and not control.sources.may_open(source, now):
-            return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source")
         if ask["tsih"]:
-            return _refuse(LoginStatus.SESSION_DOES_NOT_EXIST, "no session has more than one connection")
+            return self._second_connection(ask)
+        if entry.shared:
+            owner = control.placement.own(entry.name, place)
+            if owner != place:
+                return Verdict(hand_on=owner[0])
         try:
-            if entry.shared:
-                owner = control.placement.own(entry.name, place)
-                if owner != place:
-                    return Verdict(hand_on=owner[0])
-                record = self._record(place, ask, None)
-                record.target = control.catalogue.describe(
-                    entry, record.session, control.catalogue.shared_owner(entry.name)
-                )
-                control.placement.claim(record)
-                return Verdict(target=record.target)
-            if control.free_bytes() < control.config.limits.pool_reserve_bytes:
-                return _refuse(LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full")
-            key = (ask["initiator"], source, entry.name)
-            await self._wait_for_rivals(key)
-            record = self._record(place, ask, key)
-            parked = control.placement.take_parked(key, ask["isid"])
-            if parked is not None:
-                luns = tuple(attrs.evolve(lun, adopt=parked.written) for lun in parked.target.luns)
-                record.target = attrs.evolve(parked.target, session=record.session, luns=luns)
-                record.returning = parked.written
-            else:
-                record.target = control.catalogue.describe(entry, record.session, record.session)
+            return Verdict(target=control.catalogue.describe(entry, "", "0"))
+        except KeyError as gone:
+            return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed")
+
+    def _second_connection(self, ask: Any) -> Verdict:
+        """A session has one connection (MaxConnections=1): what asks for another is told why it cannot."""
+        for record in self.control.placement.rivals((ask["initiator"], ask["source"], ask["target"])):
+            if record.isid == ask["isid"] and record.tsih == ask["tsih"]:
+                return _refuse(LoginStatus.TOO_MANY_CONNECTIONS, "the session has its one connection")
+        return _refuse(LoginStatus.SESSION_DOES_NOT_EXIST, f"TSIH {ask['tsih']}")
+
+    async def admit(self, place: Place, ask: Any) -> Verdict:
+        """The initiator is who it says: give it its units.  Raises nothing; refusals are verdicts."""
+        control, now = self.control, monotonic()
+        entry = control.catalogue.find(ask["target"])
+        if entry is None:
+            return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
+        if not entry.users and not control.sources.may_open(ask["source"], now):
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source")
+        if not entry.shared and control.free_bytes() < control.config.limits.pool_reserve_bytes:
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full")
+        key = (ask["initiator"], ask["source"], entry.name)
+        if not await self._rivals_gone(key, ask):
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, "two initiators of one name and ISID take turns")
+        record = Record(
+            session=uuid.uuid4().hex[:16],
+            connection=ask["connection"],
+            place=place,
+            key=key,
+            isid=ask["isid"],
+            tsih=ask["tsih"],
+            principal=ask["principal"],
+        )
+        try:
+            self._give_units(record, entry)
         except KeyError as gone:
             return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed")
         control.placement.claim(record)
         return Verdict(target=record.target)
 
-    def _record(self, place: Place, ask: Any, key: Key | None) -> Record:
-        return Record(
-            session=uuid.uuid4().hex[:16],
-            connection=ask["connection"],
-            place=place,
-            key=key or (ask["initiator"], ask["source"], ask["target"]),
-            isid=ask["isid"],
-            target=_NOTHING,
-        )
-
-    async def _wait_for_rivals(self, key: Key) -> None:
-        """An initiator that comes back at once may be faster than the news that its last session ended."""
+    def _give_units(self, record: Record, entry: Entry) -> None:
         control = self.control
-        with trio.move_on_after(RIVAL_SECONDS):
-            for rival in control.placement.rivals(key):
-                if await self._alive(rival):
-                    continue
-                while rival.session in control.placement.records:
-                    await control.session_ended.park()
+        if entry.shared:
+            owner = control.catalogue.shared_owner(entry.name)
+            record.target = control.catalogue.describe(entry, record.session, owner)
+            return
+        parked = control.placement.take_parked(record.key, record.isid)
+        if parked is None:
+            record.target = control.catalogue.describe(entry, record.session, record.session)
+            return
+        luns = tuple(attrs.evolve(lun, adopt=parked.written) for lun in parked.target.luns)
+        record.target = attrs.evolve(parked.target, session=record.session, luns=luns)
+        record.returning = parked.written
 
-    async def _alive(self, record: Record) -> bool:
+    async def _rivals_gone(self, key: Key, ask: Any) -> bool:
+        """Earlier sessions of the same initiator: wait for the dead, reinstate what may be reinstated.
+
+        An initiator that comes back at once may be faster than the news that its last session ended.  One
+        that has proved who it is replaces its own session (RFC 7143 §6.3.5); one that has not replaces a
+        session only if that does not answer any more.  False: this has happened too often of late."""
+        placement = self.control.placement
+        with trio.move_on_after(RIVAL_SECONDS):
+            for rival in placement.rivals(key):
+                same_port = rival.isid == ask["isid"]
+                proven = bool(ask["principal"]) and rival.principal == ask["principal"]
+                if same_port and proven:
+                    if not placement.may_reinstate(key, monotonic(), self.control.config.limits):
+                        return False
+                    await self._ask(rival, "kick")
+                elif await self._ask(rival, "still_there", probe=same_port):
+                    continue
+                while rival.session in placement.records:
+                    await self.control.session_ended.park()
+        return True
+
+    async def _ask(self, record: Record, method: str, **params: Any) -> bool:
         worker = self.control.worker_at(record.place)
         if worker is None:
             return False
         try:
             return bool(
-                await worker.channel.call("still_there", {"id": record.session}, timeout=RIVAL_SECONDS)
+                await worker.channel.call(method, {"id": record.session, **params}, timeout=RIVAL_SECONDS)
             )
         except ChannelClosed:
             return False
@@ -158,8 +190,8 @@ class Desk:
     def hand_on(self, place: Place, params: Any, fds: list[int]) -> Any:
         """A worker passes a connection to the owner of its target."""
         control = self.control
-        arrival = Arrival.from_json(params["arrival"], fds[0])
-        with arrival.sock:
+        arrival = Arrival.from_json(params["arrival"])
+        with os.fdopen(fds[0], "rb", buffering=0):
             guest = control.guests.pop(arrival.id, None)
             if guest is not None:
                 control.load[place] = control.load.get(place, 1) - 1
@@ -168,7 +200,7 @@ class Desk:
                 control.sources.leaves(arrival.source, monotonic(), logged_in=False)
                 raise CallError("owner_away", "the owner of the target is not ready")
             control.handed_on += 1
-            return hand_over(control, worker, arrival)
+            return hand_over(control, worker, arrival, fds[0])
 
     def check_secret(self, params: Any, fds: list[int]) -> Any:
         """Is the answer to our CHAP challenge right?  An unknown user takes as long as a wrong secret."""
@@ -252,9 +284,6 @@ class Desk:
 
 def _refuse(status: int, why: str) -> Verdict:
     return Verdict(refuse=int(status), why=why)
-
-
-_NOTHING: Any = None
 
 
 def free_bytes(path: str) -> int:

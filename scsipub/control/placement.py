@@ -7,12 +7,15 @@ disk is *parked* for the grace: the same InitiatorName from the same address, as
 gets it back.  A firmware initiator hands over to its operating system that way.  Two sessions that are alive
 at once never share one."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 
 import attrs
 
+from scsipub.limits import Limits
 from scsipub.target.descriptor import TargetDescriptor
+
+MINUTE = 60.0
 
 Place = tuple[int, int]  # a worker's index and incarnation
 Key = tuple[str, str, str]  # InitiatorName, source address, target
@@ -27,7 +30,9 @@ class Record:
     place: Place
     key: Key
     isid: str
-    target: TargetDescriptor
+    tsih: int = 0
+    principal: str = ""  # who has authenticated; empty: nobody had to
+    target: TargetDescriptor = attrs.field(factory=lambda: TargetDescriptor(name="", session=""))
     open: bool = False  # logged in
     returning: bool = False  # has a disk that an earlier session wrote
 
@@ -56,6 +61,7 @@ class Placement:
         self.by_key: dict[Key, set[str]] = defaultdict(set)
         self.parked: dict[Key, list[Parked]] = {}
         self.owners: dict[str, Place] = {}  # shared targets
+        self.reinstated: dict[Key, deque[float]] = {}  # when, lately; bounded by live sessions' keys
 
     # -- sessions ----------------------------------------------------------------------------------------
 
@@ -68,6 +74,18 @@ class Placement:
     def rivals(self, key: Key) -> list[Record]:
         """Sessions of the same initiator at the same target: alive, or not yet known to be dead."""
         return [self.records[s] for s in self.by_key.get(key, ())]
+
+    def may_reinstate(self, key: Key, now: float, limits: Limits) -> bool:
+        """Two hosts with one name and ISID would throw each other out for ever: not more often than this."""
+        times = self.reinstated.setdefault(key, deque())
+        while times and now - times[0] >= MINUTE:
+            times.popleft()
+        if len(times) >= limits.reinstatements_per_minute:
+            return False
+        times.append(now)
+        for other in [k for k, t in self.reinstated.items() if now - t[-1] >= MINUTE]:
+            del self.reinstated[other]
+        return True
 
     def take_parked(self, key: Key, isid: str) -> Parked | None:
         """The disk that waits for this initiator: the one with its ISID, else the one parked last."""

@@ -22,6 +22,24 @@ class _Json:
 
 
 @attrs.frozen(kw_only=True)
+class Arrival(_Json):
+    """A connection that control accepted; its socket travels beside.
+
+    ``accepted`` is CLOCK_MONOTONIC seconds, which all processes of the machine share."""
+
+    id: str
+    source: str
+    source_port: int
+    local: str  # where the initiator connected to
+    local_port: int
+    portal: int  # which of the configured portals
+    tls: bool
+    accepted: float
+    head: str = ""  # base64 of what another worker has read of it already
+    answered: int = 0  # and how many responses that has sent
+
+
+@attrs.frozen(kw_only=True)
 class LunDescriptor(_Json):
     """One logical unit.  ``overlay`` names its files, ``uuid`` (hex) its identity; sizes are bytes."""
 

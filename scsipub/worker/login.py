@@ -4,6 +4,8 @@ Source: RFC 7143 §6.3; the rules are in ``iscsi.login``, this is its pump.  Kno
 Everything is bounded before it is read: a header that promises more than a login PDU may hold ends the
 connection, and the deadline counts from accept."""
 
+import base64
+import socket
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,8 +31,7 @@ from scsipub.iscsi.login import (
     TargetFound,
 )
 from scsipub.iscsi.pdu import wire
-from scsipub.target.descriptor import TargetDescriptor, Verdict
-from scsipub.worker.arrival import Arrival
+from scsipub.target.descriptor import Arrival, TargetDescriptor, Verdict
 from scsipub.worker.output import PeerGone
 from supervisor.channel import CallError, ChannelClosed
 
@@ -53,15 +54,16 @@ class LoggedIn:
 class Login:
     """One login.  ``run`` returns None when the connection went to another worker."""
 
-    def __init__(self, worker: "Worker", arrival: Arrival) -> None:
+    def __init__(self, worker: "Worker", arrival: Arrival, sock: socket.socket) -> None:
         self.worker = worker
         self.arrival = arrival
-        self.sock = arrival.sock
-        self.data = bytearray(arrival.head)
+        self.sock = sock
+        self.data = bytearray(base64.b64decode(arrival.head))
+        self.answered = arrival.answered
         self.read_so_far = b""
-        self.phase = LoginPhase(limits=worker.limits, random=worker.random)
+        tsih = int(arrival.id[:4], 16) or 1
+        self.phase = LoginPhase(limits=worker.limits, random=worker.random, tsih=tsih)
         self.target: TargetDescriptor | None = None
-        self.session = arrival.id
         self.initiator = ""
 
     async def run(self) -> LoggedIn | None:
@@ -71,14 +73,7 @@ class Login:
                 while outcomes:
                     outcome = outcomes.pop(0)
                     if isinstance(outcome, LoginFinished):
-                        return LoggedIn(
-                            parameters=outcome.parameters,
-                            response=wire(outcome.response),
-                            stat_sn=(outcome.response.stat_sn + 1) & 0xFFFFFFFF,
-                            target=self.target,
-                            tail=bytes(self.data),
-                            session=self.session,
-                        )
+                        return await self._admitted(outcome)
                     more = await self._follow(outcome)
                     if more is None:
                         return None
@@ -89,8 +84,8 @@ class Login:
 
     async def _follow(self, outcome: Outcome) -> list[Outcome] | None:
         if isinstance(outcome, Respond):
-            if self.arrival.answered:
-                self.arrival.answered -= 1  # the worker that began this login has sent it
+            if self.answered:
+                self.answered -= 1  # the worker that began this login has sent it
             else:
                 await self.send(wire(outcome.response))
             return []
@@ -134,7 +129,6 @@ class Login:
         if verdict.target is None:
             return list(self.phase.catalogue_says(TargetFound(auth=AuthPolicy())))
         self.target = verdict.target
-        self.session = verdict.target.session
         auth = verdict.target.auth
         return list(
             self.phase.catalogue_says(
@@ -147,6 +141,35 @@ class Login:
                     portal_group_tag=verdict.target.portal_group,
                 )
             )
+        )
+
+    async def _admitted(self, finished: LoginFinished) -> LoggedIn:
+        """Everything is agreed: now the units, before the initiator hears of it."""
+        parameters, target, session = finished.parameters, None, self.arrival.id
+        if self.target is not None:
+            answer = await self._call(
+                "admit",
+                {
+                    "connection": self.arrival.id,
+                    "target": self.target.name,
+                    "initiator": parameters.initiator_name,
+                    "isid": parameters.isid.hex(),
+                    "tsih": parameters.tsih,
+                    "principal": finished.principal or "",
+                    "source": self.arrival.source,
+                },
+            )
+            verdict = Verdict.from_json(answer)
+            if verdict.target is None:
+                raise LoginRefused(verdict.refuse or LoginStatus.TARGET_ERROR, verdict.why)
+            target, session = verdict.target, verdict.target.session
+        return LoggedIn(
+            parameters=parameters,
+            response=wire(finished.response),
+            stat_sn=(finished.response.stat_sn + 1) & 0xFFFFFFFF,
+            target=target,
+            tail=bytes(self.data),
+            session=session,
         )
 
     async def _ask_secrets(self, ask: AskSecrets) -> SecretsVerdict:
@@ -185,9 +208,9 @@ class Login:
 
     async def _hand_on(self, worker: int, answered: int) -> None:
         """Nothing that matters has been answered yet, so the owner can begin where we began."""
-        self.arrival.head = self.read_so_far + bytes(self.data)
-        self.arrival.answered = answered
-        params = {"worker": worker, "arrival": self.arrival.to_json()}
+        head = base64.b64encode(self.read_so_far + bytes(self.data)).decode()
+        arrival = attrs.evolve(self.arrival, head=head, answered=answered)
+        params = {"worker": worker, "arrival": arrival.to_json()}
         try:
             await self.worker.control.call("hand_on", params, fds=[self.sock.fileno()])
         except (CallError, ChannelClosed) as error:

@@ -22,16 +22,15 @@ import trio
 
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
 from scsipub.iscsi.answers import Counters
-from scsipub.iscsi.login import Negotiated
 from scsipub.iscsi.outbox import Outbox
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
 from scsipub.target.backing import Backing
+from scsipub.target.descriptor import Arrival
 from scsipub.target.discovery import PortalPolicy, records
 from scsipub.target.nexus import Nexus
-from scsipub.worker.arrival import Arrival
 from scsipub.worker.blocking import run_background
 from scsipub.worker.connection import Connection
 from scsipub.worker.login import LoggedIn, Login
@@ -44,6 +43,8 @@ from supervisor.dynamic import DynamicSupervisor
 
 log = logging.getLogger("scsipub.worker")
 
+# How long an initiator may take to answer when another claims to be it.
+PROBE_SECONDS = 1.5
 RECEIVE_BYTES = 1024 * 1024  # the shared buffer: one recv takes what a busy socket holds
 
 
@@ -123,9 +124,11 @@ class Worker:
 
     def take(self, params: Any, fds: list[int]) -> None:
         """A new connection, accepted by control or handed on by another worker."""
-        arrival = Arrival.from_json(params, fds[0])
+        arrival = Arrival.from_json(params)
+        sock = socket.socket(fileno=fds[0])
+        sock.setblocking(False)
         self.connections += 1
-        self.sessions.start_child(f"{arrival.id} {monotonic()}", self.serve, arrival)
+        self.sessions.start_child(f"{arrival.id} {monotonic()}", self.serve, arrival, sock)
 
     def list_sessions(self, params: Any, fds: list[int]) -> Any:
         return [live.to_json() for live in self.live.values()]
@@ -136,17 +139,31 @@ class Worker:
             live.cancel()
         return live is not None
 
-    def still_there(self, params: Any, fds: list[int]) -> Any:
-        """Is this session's peer still connected?  An unread end of stream says no."""
+    async def still_there(self, params: Any, fds: list[int]) -> Any:
+        """Is this session's peer still connected?  An unread end of stream says no.
+
+        ``probe``: ask it, if it knows pings; who does not answer is closed, and counts as gone."""
         live = self.live.get(params["id"])
         if live is None:
-            return params["id"] in self.sessions.children
+            return False
         try:
-            return live.connection.sock.recv(1, socket.MSG_PEEK) != b""
+            if live.connection.sock.recv(1, socket.MSG_PEEK) == b"":
+                return False
         except BlockingIOError:
-            return True
+            pass
         except OSError:
             return False
+        session = live.connection.nexus.session
+        if not params["probe"] or not session.may_ping:
+            return True
+        before = session.last_heard
+        live.connection.do(partial(session.ping, monotonic()))
+        with trio.move_on_after(PROBE_SECONDS):
+            while session.last_heard == before:
+                await trio.sleep(0.02)
+            return True
+        live.cancel()
+        return False
 
     def statistics(self, params: Any, fds: list[int]) -> Any:
         counters = [self.totals] + [live.connection.nexus.session.counters for live in self.live.values()]
@@ -160,11 +177,10 @@ class Worker:
 
     # -- one connection ----------------------------------------------------------------------------------
 
-    async def serve(self, arrival: Arrival) -> None:
+    async def serve(self, arrival: Arrival, sock: socket.socket) -> None:
         """From accept to close.  Whatever escapes is counted and told once; nobody else notices."""
-        self._prepare(arrival.sock)
         handed_on = False
-        login = Login(self, arrival)
+        login = Login(self, arrival, sock)
         try:
             left = arrival.accepted + self.limits.login_seconds - monotonic()
             with trio.move_on_after(max(0.0, left)) as deadline:
@@ -190,12 +206,9 @@ class Worker:
             log.exception("session %s of %s crashed", arrival.id, arrival.source)
         finally:
             self.connections -= 1
-            arrival.sock.close()
+            sock.close()
             if not handed_on:
                 self.tell("closed", {"connection": arrival.id})
-
-    def _prepare(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1) if sock.family != socket.AF_UNIX else None
 
     async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
         negotiated = logged_in.parameters
@@ -216,7 +229,7 @@ class Worker:
                 await login.send(logged_in.response)
                 logged_in.response = b""
                 login.forget()
-                await self._full_feature(arrival, logged_in, negotiated, nexus, scope)
+                await self._full_feature(login, logged_in, nexus, scope)
             except LoginRefused as refused:
                 await login.refuse(refused)
                 raise
@@ -226,12 +239,12 @@ class Worker:
 
     async def _full_feature(
         self,
-        arrival: Arrival,
+        login: Login,
         logged_in: LoggedIn,
-        negotiated: Negotiated,
         nexus: Nexus,
         scope: trio.CancelScope,
     ) -> None:
+        arrival, negotiated = login.arrival, logged_in.parameters
         discovery = logged_in.target is None
         session = Session(
             negotiated,
@@ -244,7 +257,7 @@ class Worker:
         )
         nexus.session = session
         nexus.management.siblings.add(nexus)
-        connection = Connection(self, arrival.sock, nexus, logged_in.tail)
+        connection = Connection(self, login.sock, nexus, logged_in.tail)
         live = Live(
             logged_in.session,
             logged_in.target.name if logged_in.target else "",
