@@ -56,10 +56,10 @@ class Login:
 
     def __init__(self, worker: "Worker", arrival: Arrival, sock: socket.socket) -> None:
         self.worker = worker
-        self.arrival = arrival
         self.sock = sock
         self.data = bytearray(base64.b64decode(arrival.head))
         self.answered = arrival.answered
+        self.arrival = attrs.evolve(arrival, head="") if arrival.head else arrival
         self.read_so_far = b""
         tsih = int(arrival.id[:4], 16) or 1
         self.phase = LoginPhase(limits=worker.limits, random=worker.random, tsih=tsih)
@@ -268,7 +268,7 @@ class Login:
     def forget(self) -> None:
         """The session has begun, and nothing of its login is needed again: 5 KiB of text and state go."""
         del self.phase
-        self.data, self.read_so_far, self.arrival.head = bytearray(), b"", b""
+        self.data, self.read_so_far = bytearray(), b""
 
     async def refuse(self, refused: LoginRefused) -> None:
         """Say no, once; the caller closes."""
