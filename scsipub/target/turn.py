@@ -37,6 +37,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     before = 52 if header_digest else 48  # from the start of a PDU to its data
     after = 4 if data_digest else 0  # behind it
     segment = min(negotiated.max_xmit_data_segment, SMALL)
+    most = limits.max_transfer_bytes
     longest = min(limits.first_burst, limits.max_recv_data_segment) if negotiated.immediate_data else 0
     outview, full = out.view, min(limits.session_output_bytes, out.size) - SMALL - 256
     counters, streams = session.counters, nexus.streams.queue  # answers leave in order: no overtaking streams
@@ -99,15 +100,14 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                     operations += 1
                     bytes_written += size
                     continue
-            elif (
-                flags in READ_SIMPLE
-                and not lengths
-                and size <= segment
-                and path.lane.may_read
-                and not streams
-            ):
+            elif flags in READ_SIMPLE and not lengths and path.lane.may_read and size <= most:
                 start = used + before
                 stop = start + size
+                if size > segment or streams:
+                    at += before if header_digest else 48
+                    session.exp_cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
+                    nexus.streams.take(tag, lun, path, first, size)
+                    continue
                 if backing.disk.read_now(first, count << path.shift, outview[start:stop]):
                     at += before if header_digest else 48
                     session.exp_cmd_sn = cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF

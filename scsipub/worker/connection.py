@@ -150,6 +150,8 @@ class Connection:
                 return self.sock.recv_into(memoryview(self.large)[self.large_have :])
             have = len(self.tail)
             if have:
+                if have == len(self.worker.buffer):
+                    return -1  # whole PDUs that our slice did not suffice for
                 self.worker.buffer[:have] = self.tail
             return self.sock.recv_into(self.worker.buffer[have:])
         except BlockingIOError:
@@ -208,7 +210,7 @@ class Connection:
             self.tail = b""
             return
         need = self.nexus.session.needs(view, at, end)
-        if need > LARGE:
+        if need > LARGE and need > end - at:
             self.large = bytearray(need)
             self.large_have = end - at
             memoryview(self.large)[: end - at] = view[at:end]
@@ -219,8 +221,8 @@ class Connection:
     # -- waiting -----------------------------------------------------------------------------------------
 
     def _may_spin(self) -> bool:
-        if self.nexus.session.tasks and self.nexus.jobs:
-            return False
+        if self.worker.threads.borrowed_tokens:
+            return False  # a thread needs the interpreter more than we do
         if self.hot:
             return self.worker.hot_connections <= self.worker.spinners
         self.cold_turns += 1
