@@ -142,7 +142,13 @@ async def test_a_session_that_has_ended_may_still_be_woken_by_others(shared):
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     nexus = shared.session()
-    worker = types.SimpleNamespace(limits=DEFAULT, out=shared.out, buffer=memoryview(bytearray(1 << 20)))
+    worker = types.SimpleNamespace(
+        limits=DEFAULT,
+        out=shared.out,
+        buffer=memoryview(bytearray(1 << 20)),
+        threads=trio.CapacityLimiter(1),
+        hot_connections=0,
+    )
     connection = Connection(worker, ours, nexus, b"")
     with ours, theirs, trio.fail_after(5):
         async with trio.open_nursery() as nursery:
