@@ -14,6 +14,7 @@ import attrs
 
 from scsipub.config import SETTINGS, Config
 from scsipub.limits import GiB, KiB, Limits, MiB
+from tests.conformance import expected, setups
 from tests.support import protocol_parts, scsi_parts
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -56,8 +57,17 @@ def _table(part: Callable[[], tuple[scsi_parts.Row, list[scsi_parts.Row]]]) -> C
     return lambda: markdown_table(*part())
 
 
+def _rows(columns: Sequence[str], rows: Callable[[], list[tuple[str, str, str]]]) -> Callable[[], str]:
+    return lambda: markdown_table(columns, rows())
+
+
 # document -> name of the part -> what writes it
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "conformance.md": {
+        "set-ups": _rows(("set-up", "what it is", "what runs there"), setups.rows),
+        "skips": _rows(("test", "what the suite says", "why"), expected.skip_rows),
+        "impossible": _rows(("test", "check that fails", "why"), expected.impossible_rows),
+    },
     "limits.md": {"limits": limits},
     "operations.md": {"settings": settings},
     "scsi.md": {
