@@ -1,10 +1,20 @@
-"""What holds for the whole suite: a skip nobody expected is a failure.
+"""What holds for the whole suite: a skip nobody expected is a failure, and nothing is timed.
 
 ``make test`` sets SCSIPUB_STRICT_SKIPS, so that CI cannot turn green by not looking."""
 
 import os
 
+import hypothesis
 import pytest
+
+# No test is timed: a busy machine is no reason to fail.  print_blob says how to see a failure again.
+hypothesis.settings.register_profile(
+    "scsipub",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+)
+hypothesis.settings.load_profile("scsipub")
 
 # A skip whose reason contains one of these is expected, whatever the machine.
 EXPECTED_SKIPS: tuple[str, ...] = ()
