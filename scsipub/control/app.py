@@ -3,6 +3,7 @@
 Control parses nothing that a stranger sent.  It accepts, places, remembers, and restarts what dies; workers
 serve.  ``tree`` is the whole of it as data: read downwards, what is above must live for what is below."""
 
+import gc
 import logging
 import os
 import random
@@ -231,6 +232,8 @@ def run(config: Config) -> None:
         welcome(ImageStore(config.images_dir), datetime.now(UTC).isoformat(timespec="seconds"))
         # Disposable disks of a daemon that was killed belong to nobody any more.
         clear_disposable(str(config.overlays_dir))
+        # As in a worker: the records of sessions live long, and looking through them stops the loop.
+        gc.set_threshold(2_000, 10, 100)
         trio.run(serve, config, state, instance)
     except BaseExceptionGroup as group:
         refusal = _only(group)

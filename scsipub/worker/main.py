@@ -376,6 +376,7 @@ def main(arguments: list[str]) -> None:
     """``--channel-fd N``: the descriptor that control passed."""
     channel_fd = int(arguments[arguments.index("--channel-fd") + 1])
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    # Thousands of sessions are long-lived garbage-free objects: look through them rarely.
-    gc.set_threshold(100_000, 50, 50)
+    # Thousands of sessions are long-lived: look through all of them rarely, and through the new ones in small
+    # portions, because each look stops the loop.
+    gc.set_threshold(2_000, 10, 100)
     trio.run(serve, channel_fd)
