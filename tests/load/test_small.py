@@ -1,0 +1,28 @@
+"""The load scripts and the benchmark in small: that they run, and that what they show holds there too."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.daemon import REPOSITORY
+
+pytestmark = [pytest.mark.wire, pytest.mark.timeout(240)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tests.load.malformed", "--count", "100"],
+        ["tests.load.kill"],
+        ["tests.bench", "--seconds", "0.3", "--runs", "1", "--only", "4k", "--mebibytes", "16"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_it_holds(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=220
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "FAILED" not in done.stdout + done.stderr
