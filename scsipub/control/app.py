@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -48,8 +49,12 @@ SPARE_DESCRIPTORS = 512
 class Control:
     """What the parts of the control process share.  Made once per daemon."""
 
-    def __init__(self, config: Config, instance: bytes) -> None:
+    def __init__(
+        self, config: Config, instance: bytes, announce: Callable[[dict[str, Any]], None] = lambda _: None
+    ) -> None:
         self.config = config
+        self.announce = announce
+        self.endpoints_said = False
         self.catalogue = Catalogue(config, instance)
         self.placement = Placement(config.limits.grace_seconds)
         self.sources = Sources(config.limits, random.random)
@@ -95,6 +100,8 @@ class Control:
 
     async def _worker_up(self, worker: Worker) -> None:
         self.load[worker.index, worker.incarnation] = 0
+        if self.endpoints_said:
+            await trio.to_thread.run_sync(self.say_endpoints)  # its pid is another one
 
     async def _worker_down(self, worker: Worker, exit: Exit) -> None:
         """Called when the process is reaped: nothing of it writes any more."""
@@ -117,6 +124,11 @@ class Control:
 
     def pids(self) -> dict[str, Any]:
         return {"control": os.getpid(), "workers": [w.pid for w in self.pool.workers], "web": None}
+
+    def say_endpoints(self) -> None:
+        """Tell programs where the listeners are and who serves."""
+        self.announce({**self.endpoints, "pids": self.pids()})
+        self.endpoints_said = True
 
     def free_bytes(self) -> int:
         return free_bytes(str(self.config.overlays_dir))
@@ -186,7 +198,7 @@ def _worker_argv(index: int, fd: int) -> list[str]:
 
 async def serve(config: Config, state: StateDir, instance: bytes) -> None:
     """Run until SIGTERM or SIGINT."""
-    control = Control(config, instance)
+    control = Control(config, instance, state.announce)
     control.open_listeners()
     tree = Supervisor(control.tree())
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -200,7 +212,7 @@ async def serve(config: Config, state: StateDir, instance: bytes) -> None:
 
             nursery.start_soon(until_told)
             await nursery.start(tree.run)
-            state.announce({**control.endpoints, "pids": control.pids()})
+            control.say_endpoints()
             notify_systemd("READY=1")
             say("serving", version_of=sys.version.split()[0], **control.endpoints)
     swept = await trio.to_thread.run_sync(clear_disposable, str(config.overlays_dir))
