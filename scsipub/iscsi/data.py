@@ -10,10 +10,10 @@ import struct
 
 # §11.3 SCSI Command: opcode, flags, AHS length and data length in one word, LUN, initiator task tag,
 # expected data transfer length, CmdSN, ExpStatSN; then the CDB read as if it were READ(10): operation code,
-# flags, LBA, transfer length.
-COMMAND_AS_10 = struct.Struct(">BBxxIQIIIIBBIxH7x")
-# The same CDB read as if it were READ(16): LBA and transfer length, from byte 34 of the header.
-CDB_AS_16 = struct.Struct(">QI")
+# flags, LBA, group number, transfer length, control.
+COMMAND_AS_10 = struct.Struct(">BBxxIQIIIIBBIBHB6x")
+# The same CDB read as if it were READ(16), from byte 34 of the header: LBA, transfer length, group, control.
+CDB_AS_16 = struct.Struct(">QIBB")
 CDB = 32  # where the CDB begins in the header
 
 # §11.7.1 SCSI Data-Out: opcode, flags, lengths, LUN, ITT, TTT, ExpStatSN, DataSN, buffer offset.

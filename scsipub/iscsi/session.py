@@ -183,7 +183,7 @@ class Session(Answers):
     # -- SCSI commands -----------------------------------------------------------------------------------
 
     def _command(self, view: memoryview, now: float) -> None:
-        (opcode, flags, _, lun, tag, expected, _, _, _, _, _, _) = COMMAND_AS_10.unpack_from(view)
+        (opcode, flags, _, lun, tag, expected, *_) = COMMAND_AS_10.unpack_from(view)
         immediate = bool(opcode & 0x40)
         ahs, data, good = self._parts(view)
         if tag == NO_TAG:
@@ -283,7 +283,8 @@ class Session(Answers):
             return
         if start < task.wanted and data:
             self._host.data(task, start, data[: task.wanted - start])
-        if flags & FINAL and not task.ended:
+        # A command that takes no data may have announced some: then there is nobody to tell.
+        if flags & FINAL and task.wanted and not task.ended:
             self._host.burst(task)
 
     def _wrong_digest(self, view: memoryview) -> None:

@@ -26,7 +26,8 @@ READ_SIMPLE, WRITE_SIMPLE = (0xC0, 0xC1), (0xA0, 0xA1)  # F, direction, attribut
 def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     """Handle the PDUs in ``view[at:end]``.  Returns where the first byte lies that is not done with.
 
-    Stops early after ``limits.turn_pdus`` PDUs or when the outbox is full: call again after sending.
+    Stops early, after ``limits.turn_pdus`` PDUs or when the outbox is full: call again after sending, until
+    nothing more is taken.
     Raises FramingLost (close, say nothing more)."""
     session, paths = nexus.session, nexus.paths
     out, negotiated, limits, order = session.out, session.negotiated, nexus.limits, nexus.order
@@ -36,104 +37,113 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     header_digest, data_digest = negotiated.header_digest, negotiated.data_digest
     before = 52 if header_digest else 48  # from the start of a PDU to its data
     after = 4 if data_digest else 0  # behind it
-    segment = min(negotiated.max_xmit_data_segment, SMALL)
+    segment = min(negotiated.max_xmit_data_segment, negotiated.max_burst, SMALL)
     most = limits.max_transfer_bytes
-    longest = min(limits.first_burst, limits.max_recv_data_segment) if negotiated.immediate_data else 0
-    outview, full = out.view, min(limits.session_output_bytes, out.size) - SMALL - 256
+    longest = min(negotiated.first_burst, limits.max_recv_data_segment, most)
+    if not negotiated.immediate_data:
+        longest = 0
+    outview, full = out.view, min(limits.session_output_bytes, out.size - SMALL - 256)
     counters, streams = session.counters, nexus.streams.queue  # answers leave in order: no overtaking streams
     operations = bytes_read = bytes_written = 0
     left = limits.turn_pdus
-    while end - at >= 48 and left > 0 and out.used < full and not session.closing:
-        left -= 1
-        (opcode, flags, lengths, lun, tag, expected, cmd_sn, _, operation, bits, lba, count) = unpack(
-            view, at
-        )
-        if operation == 0x28 or operation == 0x2A:
-            fast = opcode == 1  # numbered: immediate commands go the slow way
-        elif operation == 0x88 or operation == 0x8A:
-            fast = opcode == 1
-            lba, count = unpack_16(view, at + 34)
-        else:
-            fast = False
-        if (
-            fast
-            and (path := paths.get(lun)) is not None
-            and not bits  # FUA, DPO, protection
-            and count
-            and lba + count <= path.blocks
-            and expected == (size := count << 9 << path.shift)  # else a residual
-            and cmd_sn == session.exp_cmd_sn
-            and session.window > 0
-            and not session.held
-            and tag != NO_TAG
-            and not (session.tasks and (tag in session.tasks or order.waiting or order.barriers))
-            and not session.discarding
-            and not (backing := path.backing).running  # else ranges must be compared
-            and not backing.waiting
-            and (not header_digest or (end - at >= 52 and _digest_fits(view, at, at + 48)))
-        ):
-            first = lba << path.shift
-            used = out.used
-            if operation & 0x02:
-                start = at + before
-                stop = start + size
-                if (
-                    flags in WRITE_SIMPLE
-                    and lengths == size <= longest
-                    and path.lane.may_write
-                    and stop + after <= end
-                    and now >= backing.inline_after
-                    and (not data_digest or _digest_fits(view, start, stop))
-                    and backing.disk.write_now(first, view[start:stop])
-                ):
-                    at = stop + after
-                    session.exp_cmd_sn = cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
-                    stat_sn = session.stat_sn
-                    session.stat_sn = (stat_sn + 1) & 0xFFFFFFFF
-                    pack_response(
-                        outview, used, OP_RESPONSE, 0x80, 0, 0, 0, 0, tag, 0, stat_sn, cmd_sn,
-                        (cmd_sn + session.window - 1) & 0xFFFFFFFF, 0, 0, 0,
-                    )  # fmt: skip
-                    if header_digest:
-                        outview[used + 48 : used + 52] = _digest(outview, used, used + 48)
-                    out.used = used + before
-                    operations += 1
-                    bytes_written += size
-                    continue
-            elif flags in READ_SIMPLE and not lengths and path.lane.may_read and size <= most:
-                start = used + before
-                stop = start + size
-                if size > segment or streams:
-                    at += before if header_digest else 48
-                    session.exp_cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
-                    nexus.streams.take(tag, lun, path, first, size)
-                    continue
-                if backing.disk.read_now(first, count << path.shift, outview[start:stop]):
-                    at += before if header_digest else 48
-                    session.exp_cmd_sn = cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
-                    stat_sn = session.stat_sn
-                    session.stat_sn = (stat_sn + 1) & 0xFFFFFFFF
-                    pack_data_in(
-                        outview, used, OP_DATA_IN, 0x81, 0, size, 0, tag, NO_TAG, stat_sn, cmd_sn,
-                        (cmd_sn + session.window - 1) & 0xFFFFFFFF, 0, 0, 0,
-                    )  # fmt: skip
-                    if header_digest:
-                        outview[used + 48 : used + 52] = _digest(outview, used, used + 48)
-                    if data_digest:
-                        outview[stop : stop + 4] = _digest(outview, start, stop)
-                        stop += 4
-                    out.used = stop
-                    operations += 1
-                    bytes_read += size
-                    continue
-        taken = session.receive(view, at, end, now)
-        if not taken:
-            break
-        at += taken
-    session.last_heard = now
-    counters.operations += operations
-    counters.bytes_read += bytes_read
-    counters.bytes_written += bytes_written
+    try:
+        while end - at >= 48 and left > 0 and out.used < full and not session.closing:
+            left -= 1
+            (
+                opcode, flags, lengths, lun, tag, expected, cmd_sn, _,
+                operation, bits, lba, group, count, control,
+            ) = unpack(view, at)  # fmt: skip
+            if operation == 0x28 or operation == 0x2A:
+                fast = opcode == 1  # numbered: immediate commands go the slow way
+            elif operation == 0x88 or operation == 0x8A:
+                fast = opcode == 1
+                lba, count, group, control = unpack_16(view, at + 34)
+            else:
+                fast = False
+            if (
+                fast
+                and (path := paths.get(lun)) is not None
+                and not bits  # FUA, DPO, protection
+                and not group
+                and not control  # NACA
+                and count
+                and lba + count <= path.blocks
+                and expected == (size := count << 9 << path.shift)  # else a residual
+                and cmd_sn == session.exp_cmd_sn
+                and session.window > 0
+                and not session.held
+                and tag != NO_TAG
+                and not (session.tasks and (tag in session.tasks or order.waiting or order.barriers))
+                and not session.discarding
+                and not (backing := path.backing).running  # else ranges must be compared
+                and not backing.waiting
+                and (not header_digest or (end - at >= 52 and _digest_fits(view, at, at + 48)))
+            ):
+                first = lba << path.shift
+                used = out.used
+                if operation & 0x02:
+                    start = at + before
+                    stop = start + size
+                    if (
+                        flags in WRITE_SIMPLE
+                        and lengths == size <= longest
+                        and path.lane.may_write
+                        and stop + after <= end
+                        and now >= backing.inline_after
+                        and (not data_digest or _digest_fits(view, start, stop))
+                        and backing.disk.write_now(first, view[start:stop])
+                    ):
+                        at = stop + after
+                        session.exp_cmd_sn = cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
+                        stat_sn = session.stat_sn
+                        session.stat_sn = (stat_sn + 1) & 0xFFFFFFFF
+                        pack_response(
+                            outview, used, OP_RESPONSE, 0x80, 0, 0, 0, 0, tag, 0, stat_sn, cmd_sn,
+                            (cmd_sn + session.window - 1) & 0xFFFFFFFF, 0, 0, 0,
+                        )  # fmt: skip
+                        if header_digest:
+                            outview[used + 48 : used + 52] = _digest(outview, used, used + 48)
+                        out.used = used + before
+                        operations += 1
+                        bytes_written += size
+                        continue
+                elif flags in READ_SIMPLE and not lengths and path.lane.may_read and size <= most:
+                    start = used + before
+                    stop = start + size
+                    if size > segment or streams:
+                        at += before if header_digest else 48
+                        session.exp_cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
+                        nexus.streams.take(tag, lun, path, first, size)
+                        continue
+                    if backing.disk.read_now(first, count << path.shift, outview[start:stop]):
+                        at += before if header_digest else 48
+                        session.exp_cmd_sn = cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
+                        stat_sn = session.stat_sn
+                        session.stat_sn = (stat_sn + 1) & 0xFFFFFFFF
+                        pack_data_in(
+                            outview, used, OP_DATA_IN, 0x81, 0, size, 0, tag, NO_TAG, stat_sn, cmd_sn,
+                            (cmd_sn + session.window - 1) & 0xFFFFFFFF, 0, 0, 0,
+                        )  # fmt: skip
+                        if header_digest:
+                            outview[used + 48 : used + 52] = _digest(outview, used, used + 48)
+                        if data_digest:
+                            outview[stop : stop + 4] = _digest(outview, start, stop)
+                            stop += 4
+                        out.used = stop
+                        operations += 1
+                        bytes_read += size
+                        continue
+            taken = session.receive(view, at, end, now)
+            if not taken:
+                break
+            at += taken
+            if session.negotiated is not negotiated:
+                break  # a smaller segment, perhaps: begin anew with what holds now
+    finally:
+        session.last_heard = now
+        counters.operations += operations
+        counters.bytes_read += bytes_read
+        counters.bytes_written += bytes_written
     return at
 
 

@@ -11,7 +11,7 @@ import attrs
 SECTOR = 512
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class MemoryDisk:
     """Sectors of 512 bytes in one bytearray."""
 

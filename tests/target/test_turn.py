@@ -1,0 +1,460 @@
+"""The turn: the fast lane leaves the same bytes as the long way, wherever the network cuts the stream."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scsipub.errors import FramingLost
+from scsipub.iscsi.outbox import Outbox
+from scsipub.iscsi.pdu import NopOut, ReadyToTransfer, ScsiCommand, TextRequest
+from scsipub.limits import Limits
+from scsipub.storage.base import Base
+from scsipub.storage.disk import Disk
+from scsipub.storage.layout import OverlayId, OverlayPaths
+from tests.reference.turn import plain_turn
+from tests.support.memory_disk import MemoryDisk
+from tests.support.talk import (
+    Talk,
+    command,
+    data_in,
+    data_out,
+    full_feature,
+    good,
+    pattern,
+    read,
+    read_10,
+    read_16,
+    write,
+    write_10,
+    write_16,
+)
+
+BLOCKS = 300
+FIRST_BURST = 4096
+
+# -- what an initiator may come up with ----------------------------------------------------------------------
+
+MOSTLY_NOT = st.sampled_from([False] * 9 + [True])
+
+
+@st.composite
+def small_commands(draw: st.DrawFn) -> ScsiCommand:
+    """READ or WRITE that the fast lane takes."""
+    count = draw(st.sampled_from([1, 2, 7, 8]))
+    lba = draw(st.integers(0, BLOCKS - 8))
+    tag = draw(st.integers(0, 5))
+    wide = draw(st.booleans())
+    if draw(st.booleans()):
+        return read(tag, lba, count, cdb=(read_16 if wide else read_10)(lba, count))
+    data = pattern(count * 512, draw(st.integers(0, 65535)))
+    return write(tag, lba, count, data, cdb=(write_16 if wide else write_10)(lba, count))
+
+
+def _byte(at_10: int, at_16: int, *values: int) -> Any:
+    """A tweak of one byte of the CDB."""
+
+    def tweak(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
+        cdb = bytearray(it.cdb)
+        cdb[at_16 if cdb[0] & 0x80 else at_10] = draw(st.sampled_from(values))
+        return attrs.evolve(it, cdb=bytes(cdb))
+
+    return tweak
+
+
+def _field(name: str, *values: Any) -> Any:
+    return lambda draw, it: attrs.evolve(it, **{name: draw(st.sampled_from(values))})
+
+
+def _lba(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
+    lba = draw(st.sampled_from([BLOCKS - 1, BLOCKS, BLOCKS + 1, 0xFFFFFFFF]))
+    wide = it.cdb[0] & 0x80
+    return attrs.evolve(it, cdb=it.cdb[:2] + lba.to_bytes(8 if wide else 4) + it.cdb[10 if wide else 6 :])
+
+
+def _expected(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
+    expected = it.expected_data_transfer_length + draw(st.sampled_from([-512, -1, 1, 512]))
+    return attrs.evolve(it, expected_data_transfer_length=max(0, expected))
+
+
+def _data(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
+    return attrs.evolve(it, data=pattern(draw(st.sampled_from([0, 1, 512, 1024, 4096, 4097, 8192]))))
+
+
+TWEAKS = [
+    _byte(1, 1, 0x08, 0x10, 0x18, 0x20, 0x01),
+    _byte(6, 14, 0x01, 0x1F, 0x20),
+    _byte(9, 15, 0x01, 0x04),
+    _byte(0, 0, 0x08, 0x0A, 0xA8, 0xAA, 0x2F, 0x00),
+    _field("initiator_task_tag", 0xFFFFFFFF),
+    _field("immediate", True),
+    _field("final", False),
+    _field("read", True, False),
+    _field("write", True, False),
+    _field("attribute", 0, 2, 3, 4, 7),
+    _field("lun", 0x4000 << 48, 1 << 48, 1, 0xC101 << 48),
+    _field("ahs", b"\0\5\1\0abcd"),
+    _lba,
+    _expected,
+    _data,
+]
+
+
+@st.composite
+def odd_commands(draw: st.DrawFn) -> ScsiCommand:
+    """READ or WRITE of any length in which one or two things may be odd."""
+    count = draw(st.sampled_from([0, 1, 8, 9, 16, 128, 129, 200, BLOCKS]))
+    lba = draw(st.integers(0, BLOCKS - count))
+    wide, tag = draw(st.booleans()), draw(st.integers(0, 5))
+    if draw(st.booleans()):
+        it = read(tag, lba, count, cdb=(read_16 if wide else read_10)(lba, count))
+    else:
+        data = pattern(min(count * 512, draw(st.sampled_from([0, FIRST_BURST]))))
+        it = write(tag, lba, count, data, cdb=(write_16 if wide else write_10)(lba, count))
+    for tweak in draw(st.lists(st.sampled_from(TWEAKS), max_size=2)):
+        it = tweak(draw, it)
+    return it
+
+
+OTHERS = st.sampled_from(
+    [
+        command(40),
+        NopOut(immediate=True, initiator_task_tag=41, data=b"ping"),
+        NopOut(initiator_task_tag=42),
+        command(43, bytes.fromhex("120000002400").ljust(16, b"\0"), read=True,
+                expected_data_transfer_length=36),
+        command(44, bytes.fromhex("350000").ljust(16, b"\0")),
+        TextRequest(initiator_task_tag=45, data=b"MaxRecvDataSegmentLength=1024\0"),
+        TextRequest(initiator_task_tag=45, data=b"MaxRecvDataSegmentLength=65536\0"),
+        data_out(0, 0, pattern(512)),
+        data_out(1, 512, pattern(512), final=False),
+    ]
+)  # fmt: skip
+KEYS = st.fixed_dictionaries(
+    {
+        "HeaderDigest": st.booleans(),
+        "DataDigest": st.booleans(),
+        "InitialR2T": st.booleans(),
+        "ImmediateData": st.sampled_from([True, True, True, False]),
+        "MaxRecvDataSegmentLength": st.sampled_from([512, 4096, 65536, 262144]),
+        "MaxBurstLength": st.sampled_from([4096, 262144]),
+        "FirstBurstLength": st.just(FIRST_BURST),
+        "cmd_sn": st.sampled_from([1, 0xFFFFFFF0]),
+        "stat_sn": st.sampled_from([0, 0xFFFFFFF0]),
+    }
+)
+
+
+# -- twins ---------------------------------------------------------------------------------------------------
+
+
+def say(talk: Talk, said: Any, *, corrupt: str = "") -> bool:
+    """Say it, and answer whatever is asked.  False: the connection is lost."""
+    try:
+        talk.initiator(said, corrupt=corrupt)
+        while asked := [each for each in talk.heard if isinstance(each, ReadyToTransfer)]:
+            talk.heard.clear()
+            for each in asked:
+                talk.initiator(
+                    data_out(
+                        each.initiator_task_tag, each.buffer_offset,
+                        pattern(each.desired_data_transfer_length, 9), ttt=each.target_transfer_tag,
+                    )
+                )  # fmt: skip
+    except FramingLost:
+        return False
+    return True
+
+
+def same(fast: Talk, slow: Talk) -> None:
+    """Both have said the same and are in the same state."""
+    assert fast.wire == slow.wire
+    for name in ("exp_cmd_sn", "stat_sn", "window", "immediate_outstanding", "next_ttt", "closing"):
+        assert getattr(fast.session, name) == getattr(slow.session, name)
+    assert fast.session.tasks.keys() == slow.session.tasks.keys()
+    assert fast.session.discarding == slow.session.discarding
+    assert attrs.asdict(fast.session.counters) == attrs.asdict(slow.session.counters)
+    assert fast.nexus.buffered == slow.nexus.buffered
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    said=st.lists(st.tuples(small_commands() | odd_commands() | OTHERS, MOSTLY_NOT), max_size=25),
+    keys=KEYS,
+    settled=st.booleans(),
+    cached=st.booleans(),
+    block_size=st.sampled_from([512, 4096]),
+)
+def test_the_fast_lane_and_the_long_way_leave_the_same_bytes(said, keys, settled, cached, block_size):
+    """Whatever comes, PDU by PDU: the same answers, numbers, counters and disk."""
+    fast = full_feature(blocks=BLOCKS, block_size=block_size, **keys)
+    slow = full_feature(blocks=BLOCKS, block_size=block_size, way=plain_turn, **keys)
+    for talk in (fast, slow):
+        talk.disk.settled, talk.disk.cached = settled, cached
+
+    for each, spoilt in said:
+        alive = [say(talk, each, corrupt="data" if spoilt else "") for talk in (fast, slow)]
+        assert alive[0] == alive[1]
+        same(fast, slow)
+        if not alive[0]:
+            break
+
+    assert fast.disk.content == slow.disk.content
+
+
+@settings(max_examples=40, deadline=None)
+@given(said=st.lists(small_commands(), min_size=1, max_size=25), keys=KEYS)
+def test_the_fast_lane_and_the_long_way_agree_over_real_files(said, keys):
+    """The same over a base image and an overlay that comes to be with the first write."""
+    with tempfile.TemporaryDirectory() as directory:
+        talks = [
+            full_feature(blocks=BLOCKS, disk=real_disk(Path(directory) / name), way=way, **keys)
+            for name, way in (("slow", plain_turn),)
+        ]
+        talks.append(full_feature(blocks=BLOCKS, disk=real_disk(Path(directory) / "fast"), **keys))
+
+        for each in said:
+            for talk in talks:
+                say(talk, each)
+            same(*talks)
+
+        contents = [bytearray(BLOCKS * 512) for _ in talks]
+        for talk, content in zip(talks, contents, strict=True):
+            talk.disk.read(0, BLOCKS, memoryview(content))
+            talk.disk.destroy()
+            talk.disk.base.close()
+        assert contents[0] == contents[1]
+
+
+def real_disk(directory: Path) -> Disk:
+    directory.mkdir()
+    image = directory / "base.img"
+    image.write_bytes(pattern(BLOCKS * 512 - 700, 77))
+    paths = OverlayPaths(str(directory), OverlayId("d", "session1", 0), boot=bytes(16))
+    return Disk(Base.open(image), paths, sectors=BLOCKS)
+
+
+IN_ORDER = st.sampled_from(
+    [
+        command(40),
+        NopOut(immediate=True, initiator_task_tag=41, data=b"ping"),
+        read(46, lba=BLOCKS),
+        write(47, lba=BLOCKS - 1, blocks=2, data=pattern(1024)),
+        write(48, blocks=1, data=pattern(512), expected_data_transfer_length=1024),
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    said=st.lists(small_commands() | IN_ORDER, max_size=20),
+    digests=st.booleans(),
+    cuts=st.lists(st.integers(0, 20_000), max_size=12),
+)
+def test_where_the_network_cuts_the_stream_does_not_matter(said, digests, cuts):
+    """A5: TCP promises bytes, not PDUs."""
+    keys = {"HeaderDigest": digests, "DataDigest": digests}
+    whole, cut, singly = (full_feature(blocks=BLOCKS, **keys) for _ in range(3))
+    stream = b"".join(whole.pack(each) for each in said)
+
+    whole.bytes(stream)
+    at = 0
+    for end in (*sorted(c for c in cuts if c < len(stream)), len(stream)):
+        cut.bytes(stream[at:end])
+        at = end
+    for each in said:
+        singly.initiator(each)
+
+    same(whole, cut)
+    same(whole, singly)
+    assert whole.disk.content == cut.disk.content == singly.disk.content
+
+
+@pytest.mark.parametrize("digests", ["CRC32C", "None"])
+def test_a_header_that_comes_byte_by_byte_is_a_header(digests):
+    """A5: 48 segments of one byte each."""
+    talk = full_feature(HeaderDigest=digests, DataDigest=digests)
+
+    for byte in talk.pack(write(1, data=pattern(512))):
+        talk.bytes(bytes([byte]))
+
+    talk.target(good(1))
+    assert talk.disk.content[:512] == pattern(512)
+
+
+# -- what the fast lane must look at -------------------------------------------------------------------------
+
+
+def takes_it(talk: Talk, said: ScsiCommand) -> bool:
+    """Was the command answered without a detour?"""
+    seen: list[bytes] = []
+    session = talk.session
+
+    class Watched(type(session)):  # type: ignore[misc]
+        __slots__ = ()
+
+        def receive(self, view: memoryview, at: int, end: int, now: float) -> int:
+            taken = super().receive(view, at, end, now)
+            if taken:
+                seen.append(bytes(view[at : at + taken]))
+            return taken
+
+    session.__class__ = Watched
+    talk.initiator(said)
+    return not seen
+
+
+def test_small_reads_and_writes_take_the_fast_lane():
+    """The proof that the properties above compare two things and not one with itself."""
+    for said in (
+        read(1), read(1, blocks=128), write(1, data=pattern(512)), write(1, blocks=128, data=pattern(65536)),
+        read(1, cdb=read_16(0, 1)), write(1, cdb=write_16(0, 1), data=pattern(512)),
+        read(1, attribute=0), read(1, lun=0x4000 << 48), read(1, blocks=129),
+    ):  # fmt: skip
+        assert takes_it(full_feature(), said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        write(1),
+        read(1, lba=1024),
+        read(1, attribute=2),
+        read(1, immediate=True),
+        read(1, cmd_sn=2),
+        read(1, lun=1 << 48),
+        attrs.evolve(read(1), expected_data_transfer_length=511),
+        attrs.evolve(read(1), cdb=bytes.fromhex("28080000000000000100").ljust(16, b"\0")),
+        attrs.evolve(read(1), cdb=bytes.fromhex("28000000000001000100").ljust(16, b"\0")),
+        attrs.evolve(read(1), cdb=bytes.fromhex("28000000000000000104").ljust(16, b"\0")),
+        attrs.evolve(write(1, blocks=129, data=pattern(66048))),
+    ],
+)  # fmt: skip
+def test_everything_else_goes_the_long_way(said):
+    assert not takes_it(full_feature(), said)
+
+
+def test_a_unit_with_something_to_say_is_not_passed_by():
+    """SAM-5 §5.14: a unit attention comes before any data."""
+    talk = full_feature()
+    talk.unit.luns_changed()
+
+    assert not takes_it(talk, read(1))
+
+
+def test_a_disk_at_work_is_not_passed_by():
+    """A write in a thread and a read of the same sectors: the read waits."""
+    talk = full_feature()
+    talk.held, talk.disk.settled = True, False
+    talk.initiator(write(1, data=pattern(512)))
+
+    talk.initiator(read(2))
+    talk.target()
+    talk.thread()
+    talk.thread()
+
+    talk.target(good(1), data_in(2, pattern(512)))
+
+
+def test_a_session_gets_so_many_pdus_and_then_it_is_somebody_elses_turn():
+    """One wake-up handles ``turn_pdus`` and says how far it came."""
+    talk = full_feature(limits=Limits(turn_pdus=3))
+    stream = b"".join(talk.pack(read(tag)) for tag in range(5))
+    view = memoryview(bytearray(stream))
+
+    at = talk.way(talk.nexus, view, 0, len(view), 0.0)
+
+    assert at == 3 * 48
+
+
+def test_a_turn_stops_when_there_is_enough_to_send():
+    """I-7: 64 reads of 64 KiB would be 4 MiB; the outbox holds two, and half of it is enough."""
+    talk = full_feature(limits=Limits(command_window=64))
+    stream = b"".join(talk.pack(read(tag, blocks=128)) for tag in range(64))
+    view = memoryview(bytearray(stream))
+
+    at = talk.way(talk.nexus, view, 0, len(view), 0.0)
+
+    assert 0 < at < len(view)
+    assert talk.worker.out.queued <= 1024 * 1024 + 65536 + 48
+    assert talk.worker.out.elsewhere == 0
+
+
+def test_the_smallest_output_that_may_be_configured_still_lets_work_be_done():
+    """``session_output_bytes`` of 64 KiB."""
+    talk = full_feature(limits=Limits(session_output_bytes=64 * 1024))
+
+    talk.initiator(read(1, blocks=128), read(2, blocks=300))
+
+    assert sum(len(each.data) for each in talk.heard) == 428 * 512
+
+
+def test_counting_survives_a_lost_connection():
+    """What was done before the garbage came was done."""
+    talk = full_feature()
+    garbage = b"GET / HTTP/1.1\r\n\r\n".ljust(48, b"\xff")
+
+    with pytest.raises(FramingLost):
+        talk.bytes(talk.pack(read(1)) + garbage)
+
+    assert talk.session.counters.operations == 1
+    assert talk.session.counters.bytes_read == 512
+
+
+def test_what_was_answered_before_the_garbage_lies_in_the_outbox_and_is_taken_out_whole():
+    """I-5: after an error one ``take`` leaves nothing behind for the next session."""
+    talk = full_feature()
+    other = talk.another()
+    canary = b"canary of A.....".ljust(512, b"A")
+    talk.initiator(write(1, data=canary))
+
+    with pytest.raises(FramingLost):
+        talk.bytes(talk.pack(read(2)) + b"\xff" * 48)
+    talk.worker.out.take()
+    other.initiator(NopOut(immediate=True, initiator_task_tag=1, data=b"x"), command(2))
+
+    assert canary[:8] not in other.wire
+    assert len(other.heard) == 2
+
+
+def test_an_exception_of_ours_leaves_nothing_behind_either():
+    """I-5: half an answer in the outbox is taken out with the rest."""
+    talk = full_feature()
+    other = talk.another()
+    talk.disk.content[:512] = b"A" * 512
+
+    def burst(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    talk.disk.write_now = burst
+    with pytest.raises(ZeroDivisionError):
+        talk.initiator(read(1), write(2, data=pattern(512)))
+    talk.worker.out.take()
+    assert not talk.worker.out.queued
+    del talk.disk.write_now
+    other.initiator(NopOut(immediate=True, initiator_task_tag=1))
+
+    assert b"AAAA" not in other.wire
+
+
+def test_a_small_outbox_is_never_overrun():
+    """The arena is full: what does not fit is kept beside it, in order."""
+    talk = full_feature(MaxRecvDataSegmentLength=262144)
+    small = Outbox(192 * 1024)
+    talk.worker.out = talk.session.out = small
+
+    talk.initiator(*(read(tag, blocks=128) for tag in range(6)), read(7, blocks=500))
+
+    assert sum(len(each.data) for each in talk.heard) == (6 * 128 + 500) * 512
+
+
+def test_memory_disk_is_what_these_tests_think_it_is():
+    """The dials: not cached means no inline read, not settled no inline write."""
+    disk = MemoryDisk(8, cached=False, settled=False)
+
+    assert not disk.read_now(0, 1, memoryview(bytearray(512)))
+    assert not disk.write_now(0, bytes(512))
