@@ -122,12 +122,9 @@ def test_neighbours_do_not_meet():
     backing, began = make_backing(), []
     first = make_job(backing, 8, 8, True, began.append)
 
-    for job in (
-        first,
-        make_job(backing, 7, 1, True, began.append),
-        make_job(backing, 16, 1, True, began.append),
-    ):
-        backing.admit(job)
+    backing.admit(first)
+    for at in (7, 16):
+        backing.admit(make_job(backing, at, 1, True, began.append))
     assert len(began) == 3
     backing.admit(make_job(backing, 15, 1, False, began.append))
     assert len(began) == 3
