@@ -3,6 +3,7 @@
 Knows trio's threads.  A disk call cannot be cancelled, so nothing here is abandoned: a session that ends
 waits for its threads, and a disk is closed only after them."""
 
+import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,10 @@ from scsipub.target.backing import Backing, Job
 if TYPE_CHECKING:
     from scsipub.worker.connection import Connection
     from scsipub.worker.main import Worker
+
+log = logging.getLogger("scsipub.worker")
+
+INTERNAL_TARGET_FAILURE = (0x04, 0x44, 0x00)  # HARDWARE ERROR
 
 
 async def run_job(connection: "Connection", job: Job) -> None:
@@ -51,6 +56,10 @@ async def run_background(
         error = check
     except OSError as failed:
         error = sense_for_oserror(failed, writing=True)
+    except Exception:
+        # A bug of ours.  Nobody stands above this task but the whole worker, so it ends here.
+        log.exception("background work crashed")
+        error = CheckCondition(*INTERNAL_TARGET_FAILURE, why="background work crashed")
     finally:
         backing.in_background -= 1
     over(error)

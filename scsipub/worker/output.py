@@ -12,7 +12,11 @@ from scsipub.iscsi.outbox import FileRun, Segment
 
 # More segments than this in one sendmsg and the kernel refuses (UIO_MAXIOV is 1024).
 MOST_SEGMENTS = 512
-GONE = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.ETIMEDOUT, errno.EBADF)
+# How a socket says that its peer is gone, where it might also have been the file that failed.
+GONE = (
+    *(errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ETIMEDOUT),
+    *(errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EBADF),
+)
 
 
 class PeerGone(Exception):
@@ -86,17 +90,19 @@ class Output:
             return self.sock.send(data, flags)
         except BlockingIOError:
             return 0
-        except OSError as error:
-            if error.errno in GONE:
-                raise PeerGone(str(error)) from error
-            raise
+        except OSError as error:  # whatever it is, nothing more can be said here
+            raise PeerGone(str(error)) from error
 
     def _send_file(self, run: FileRun) -> int:
         try:
-            return os.sendfile(self.sock.fileno(), run.fd, run.offset, run.length)
+            sent = os.sendfile(self.sock.fileno(), run.fd, run.offset, run.length)
         except BlockingIOError:
             return 0
         except OSError as error:
             if error.errno in GONE:
                 raise PeerGone(str(error)) from error
             raise
+        if not sent and run.length:
+            # Somebody cut the file.  Its length is promised already, so the connection cannot go on.
+            raise OSError(errno.EIO, f"the file ends before byte {run.offset}")
+        return sent
