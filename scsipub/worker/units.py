@@ -3,6 +3,7 @@
 Knows storage and scsi through ``target``.  Opens each base once per worker.  A disposable target gets units
 and disks of its own for every session; a shared one has them once, for as long as a session uses it."""
 
+import threading
 from collections.abc import Callable
 
 import attrs
@@ -40,11 +41,20 @@ class Units:
         self.bases: dict[str, Base] = {}
         self.blanks: dict[int, Blank] = {}
         self.shared: dict[str, OpenTarget] = {}
+        # Threads open targets.  Two first sessions of a shared one must not both open its disks.
+        self.opening = threading.Lock()
+        self.finding_base = threading.Lock()
 
     def open(self, descriptor: TargetDescriptor) -> OpenTarget:
         """Open what the session needs.  Raises OSError when an image or an overlay cannot be opened."""
-        if descriptor.shared and descriptor.name in self.shared:
+        if not descriptor.shared:
+            return self._open(descriptor)
+        with self.opening:
+            if descriptor.name not in self.shared:
+                self.shared[descriptor.name] = self._open(descriptor)
             return self.shared[descriptor.name]
+
+    def _open(self, descriptor: TargetDescriptor) -> OpenTarget:
         backings: dict[int, Backing] = {}
         try:
             for lun in descriptor.luns:
@@ -53,10 +63,7 @@ class Units:
             for backing in backings.values():
                 backing.disk.close()
             raise
-        opened = OpenTarget(descriptor, backings)
-        if descriptor.shared:
-            self.shared[descriptor.name] = opened
-        return opened
+        return OpenTarget(descriptor, backings)
 
     def _open_lun(self, descriptor: TargetDescriptor, lun: LunDescriptor) -> Backing:
         base = self._base(lun)
@@ -84,6 +91,10 @@ class Units:
         return Backing(LogicalUnit(config, blocks=sectors * 512 // lun.block_size), disk, lun.block_size)
 
     def _base(self, lun: LunDescriptor) -> Base | Blank:
+        with self.finding_base:
+            return self._find_base(lun)
+
+    def _find_base(self, lun: LunDescriptor) -> Base | Blank:
         if lun.image is None:
             sectors = -(-lun.size // 512)
             if sectors not in self.blanks:
@@ -116,11 +127,12 @@ class Units:
         nexus.management.siblings = opened.nexuses  # joins them once it has a session
         return nexus
 
-    def disconnect(self, opened: OpenTarget, nexus: Nexus) -> bool:
+    def disconnect(self, opened: OpenTarget, nexus: Nexus | None) -> bool:
         """The session is over and its threads have ended.  True if the target's disks are free to close."""
-        opened.nexuses.discard(nexus)
-        for path in nexus.paths.values():
-            path.lane.unit.detach(path.lane)  # a peer that left before its session began has never closed it
+        if nexus is not None:
+            opened.nexuses.discard(nexus)
+            for path in nexus.paths.values():
+                path.lane.unit.detach(path.lane)  # a peer that left before its session began never closed it
         return not opened.descriptor.shared
 
     def close(self, opened: OpenTarget) -> bool:
