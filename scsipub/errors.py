@@ -8,6 +8,9 @@ Knows nobody: numbers are the wire's numbers, their names live in ``iscsi.consta
 
 import attrs
 
+# A note of this beginning, with 48 bytes in hex behind it, says on which PDU a crash of ours happened.
+HEADER_NOTE = "PDU header "
+
 
 class PeerError(Exception):
     """The initiator did something we must answer.  Never raised directly."""
@@ -40,6 +43,7 @@ class FramingLost(PeerError):
     """We no longer know where PDUs start, or nothing we may say would help: say nothing, close."""
 
     why: str
+    kind: str = "malformed"  # what it is counted as: a few words of ours, never the peer's
 
     def __str__(self) -> str:
         return f"connection dropped: {self.why}"

@@ -29,6 +29,7 @@ from scsipub.iscsi.outbox import Outbox
 from scsipub.iscsi.transfers import Task, next_burst
 from scsipub.limits import Limits
 
+UNIT_ATTENTION = 6
 DISCARD_MEMORY = 64  # ended tasks whose late Data-Out is still swallowed; a window is half of this
 
 
@@ -64,6 +65,12 @@ class Counters:
     bytes_written: int = 0
     rejects: int = 0
     last_error: str = ""
+    reasons: dict[int, int] | None = None  # rejects since somebody took note, by reason
+
+    def take_reasons(self) -> dict[int, int]:
+        """Rejects by reason, since the last time."""
+        reasons, self.reasons = self.reasons, None
+        return reasons or {}
 
 
 class Answers:
@@ -215,7 +222,8 @@ class Answers:
 
     def check_condition(self, task: Task, check: CheckCondition, *, actual: int | None = 0) -> None:
         """End the task with CHECK CONDITION."""
-        self.counters.last_error = str(check)
+        if check.key != UNIT_ATTENTION:  # every session begins with one; nobody did anything wrong
+            self.counters.last_error = str(check)
         self.respond(
             task, 0x02, sense=self.host.sense(task, check) if self.host is not None else b"", actual=actual
         )
@@ -275,8 +283,12 @@ class Answers:
 
     def reject(self, rejected: PduRejected, header: bytes) -> None:
         """§11.17: quote the header, stay connected."""
-        self.counters.rejects += 1
-        self.counters.last_error = str(rejected)
+        counters = self.counters
+        counters.rejects += 1
+        counters.last_error = str(rejected)
+        if counters.reasons is None:
+            counters.reasons = {}
+        counters.reasons[rejected.reason] = counters.reasons.get(rejected.reason, 0) + 1
         self.send_pdu(
             pdu.Reject(
                 reason=rejected.reason,

@@ -99,7 +99,7 @@ class ChapExchange:
             raise _protocol(f"CHAP_C is {refused.why}") from None
         if challenge == self.challenge:
             # To answer would hand them the response they owe us.  §9.2.1: close, say nothing.
-            raise FramingLost("our own CHAP challenge came back")
+            raise FramingLost("our own CHAP challenge came back", "CHAP reflection")
         if len(challenge) < chap.MIN_CHALLENGE_LENGTH:
             raise _protocol(f"CHAP_C of {len(challenge)} bytes")
         return identifier, challenge

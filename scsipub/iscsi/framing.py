@@ -27,7 +27,7 @@ def measure_untrusted(
     ahs = view[at + 4] * 4
     data = view[at + 5] << 16 | view[at + 6] << 8 | view[at + 7]
     if data > max_data:
-        raise FramingLost(f"data segment of {data} bytes, {max_data} allowed")
+        raise FramingLost(f"data segment of {data} bytes, {max_data} allowed", "oversized data segment")
     length = BHS + ahs
     if header_digest:
         # The lengths are only worth something once the digest says so, but the digest's place hangs on
@@ -35,7 +35,7 @@ def measure_untrusted(
         if end - at < length + 4:
             return 0
         if int.from_bytes(view[at + length : at + length + 4], "little") != crc32c(view[at : at + length]):
-            raise FramingLost("header digest does not match")
+            raise FramingLost("header digest does not match", "header digest")
         length += 4
     if data:
         length += (data + 3) & ~3

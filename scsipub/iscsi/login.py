@@ -147,7 +147,7 @@ class LoginPhase:
 
     def _guarded(self, step: Callable[[], list[Outcome]]) -> list[Outcome]:
         if self._spent:
-            raise FramingLost("a login request after the login had ended")
+            raise FramingLost("a login request after the login had ended", "login after its end")
         try:
             return step()
         except PduRejected as rejected:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import attrs
 
-from scsipub.errors import CheckCondition, FramingLost, PduRejected
+from scsipub.errors import HEADER_NOTE, CheckCondition, FramingLost, PduRejected, PeerError
 from scsipub.iscsi import pdu
 from scsipub.iscsi.answers import Answers, Host
 from scsipub.iscsi.constants import LogoutReason, LogoutResponseCode, Opcode, RejectReason
@@ -65,6 +65,11 @@ class Session(Answers):
             self._dispatch(view[at : at + total], now)
         except PduRejected as rejected:
             self.reject(rejected, bytes(view[at : at + BHS]))
+        except PeerError:
+            raise
+        except Exception as bug:
+            bug.add_note(HEADER_NOTE + bytes(view[at : at + BHS]).hex())
+            raise
         return total
 
     def needs(self, view: memoryview, at: int, end: int) -> int:
@@ -116,7 +121,7 @@ class Session(Answers):
             self._run(view, now)
             return
         if view[0] & 0x3F == Opcode.NOP_OUT and int.from_bytes(view[16:20]) == NO_TAG:
-            raise FramingLost("NOP-Out without a tag must be immediate")  # §11.18.1
+            raise FramingLost("NOP-Out without a tag must be immediate", "NOP-Out without a tag")  # §11.18.1
         number = int.from_bytes(view[24:28])
         ahead = serial_distance(self.exp_cmd_sn, number)
         if ahead < 0 or ahead >= self.window:
@@ -135,7 +140,9 @@ class Session(Answers):
     def _hold(self, number: int, view: memoryview) -> None:
         # On a single connection nobody has a reason to send much out of order.
         if self.held_bytes + len(view) > self.limits.session_write_bytes:
-            raise FramingLost(f"more than {self.held_bytes} bytes of commands ahead of their turn")
+            raise FramingLost(
+                f"more than {self.held_bytes} bytes of commands ahead of their turn", "too far ahead"
+            )
         self.held.setdefault(number, []).append(bytes(view))
         self.held_bytes += len(view)
 
@@ -244,7 +251,7 @@ class Session(Answers):
     @property
     def _host(self) -> Host:
         if self.host is None:
-            raise FramingLost("SCSI in a discovery session")
+            raise FramingLost("SCSI in a discovery session", "SCSI in a discovery session")
         return self.host
 
     def expect(self, task: Task, wanted: int) -> None:

@@ -118,7 +118,9 @@ class TextExchange:
         self._requests += 1
         if self._requests > self.limits.discovery_pdus:
             if self.parameters.discovery:
-                raise FramingLost(f"more than {self.limits.discovery_pdus} text requests")
+                raise FramingLost(
+                    f"more than {self.limits.discovery_pdus} text requests", "too many text requests"
+                )
             raise PduRejected(RejectReason.OUT_OF_RESOURCES, "an exchange of too many text requests")
         if len(self._text) + len(request.data) > self.limits.login_text_bytes:
             raise PduRejected(RejectReason.OUT_OF_RESOURCES, "a text of too many bytes")

@@ -76,11 +76,14 @@ def accept_data_out(task: Task, *, tag: int, data_sn: int, offset: int, length: 
         if not task.unsolicited:
             raise CheckCondition(*UNEXPECTED_UNSOLICITED_DATA, why="Data-Out that nobody asked for")
     elif tag != task.target_transfer_tag:
-        raise FramingLost(f"Data-Out with target transfer tag 0x{tag:08x}, which is not out for this task")
+        raise FramingLost(
+            f"Data-Out with target transfer tag 0x{tag:08x}, which is not out for this task",
+            "Data-Out out of place",
+        )
     if data_sn != task.next_data_sn:
         raise CheckCondition(*DATA_PHASE_ERROR, why=f"DataSN {data_sn}, expected {task.next_data_sn}")
     if offset != task.received:
-        raise FramingLost(f"Data-Out at offset {offset}, expected {task.received}")
+        raise FramingLost(f"Data-Out at offset {offset}, expected {task.received}", "Data-Out out of place")
     end = offset + length
     if end > task.burst_end:
         asc = UNEXPECTED_UNSOLICITED_DATA if tag == NO_TAG else NOT_ENOUGH_UNSOLICITED_DATA

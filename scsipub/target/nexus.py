@@ -10,7 +10,7 @@ whatever one nexus causes another one to say goes by ``post``."""
 from collections.abc import Callable
 from typing import Any
 
-from scsipub.errors import CheckCondition, CommandEnded
+from scsipub.errors import HEADER_NOTE, CheckCondition, CommandEnded
 from scsipub.iscsi import pdu
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.transfers import Task
@@ -336,6 +336,7 @@ class Nexus:
         elif isinstance(error, CommandEnded):
             self.session.respond(task, error.status, actual=0)
         else:
+            error.add_note(HEADER_NOTE + task.header.hex())
             raise error
         if isinstance(task.host, Running):
             self._end_of(task, task.host)

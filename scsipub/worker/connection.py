@@ -7,6 +7,7 @@ buffer at all; only the tail of an incomplete PDU is kept.
 A hot connection (whose last gap was shorter than a wake-up costs) polls its socket for a moment before it
 goes to sleep: waking up is the most expensive part of a short command."""
 
+import contextlib
 import socket
 from collections.abc import Callable
 from time import monotonic, perf_counter
@@ -197,7 +198,8 @@ class Connection:
                 if now - began > worker.limits.turn_seconds:
                     return at, True
         except FramingLost:
-            self.send(worker.out.take())  # what came before it was in order
+            with contextlib.suppress(PeerGone):
+                self.send(worker.out.take())  # what came before it was in order
             raise
         except BaseException:
             worker.out.take()  # the outbox is everybody's: not one byte may stay for the next session

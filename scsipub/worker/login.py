@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from scsipub.worker.main import Worker
 
 
+TLS_HANDSHAKE = 0x16  # RFC 8446 §5.1: the content type of a ClientHello
+HTTP_VERBS = (b"GET ", b"POST", b"HEAD", b"OPTI", b"CONN", b"PUT ")
+
+
 @attrs.define(kw_only=True)
 class LoggedIn:
     """A login that succeeded.  The final response is packed but not sent: the disks are opened first."""
@@ -212,7 +216,9 @@ class Login:
         arrival = attrs.evolve(self.arrival, head=head, answered=answered)
         params = {"worker": worker, "arrival": arrival.to_json()}
         try:
-            await self.worker.control.call("hand_on", params, fds=[self.sock.fileno()])
+            # Once asked, control may have done it: we must hear the answer before anything ends us.
+            with trio.CancelScope(shield=True):
+                await self.worker.control.call("hand_on", params, fds=[self.sock.fileno()])
         except (CallError, ChannelClosed) as error:
             raise LoginRefused(
                 LoginStatus.SERVICE_UNAVAILABLE, f"the owner cannot be reached: {error}"
@@ -226,11 +232,11 @@ class Login:
         await self._fill(1)
         # The I bit of a Login Request is always set; HTTP or a TLS hello ends here, at its first byte.
         if data[0] != 0x40 | Opcode.LOGIN_REQUEST:
-            raise FramingLost(_stranger(data))
+            raise self._stranger()
         await self._fill(BHS)
         ahs, length = data[4] * 4, int.from_bytes(data[5:8])
         if length > self.worker.limits.login_pdu_bytes:
-            raise FramingLost(f"login PDU of {length} bytes")
+            raise FramingLost(f"login PDU of {length} bytes", "oversized login PDU")
         total = BHS + ahs + ((length + 3) & ~3)
         await self._fill(total)
         request = pdu.LoginRequest.unpack_untrusted(
@@ -241,6 +247,18 @@ class Login:
         self.read_so_far += bytes(data[:total])
         del data[:total]
         return request
+
+    def _stranger(self) -> FramingLost:
+        """What it was, instead of a Login Request."""
+        data = self.data
+        what = f"opcode 0x{data[0] & 0x3F:02x}"
+        if self.read_so_far:
+            return FramingLost(f"{what} before the login was over", "PDU during login is not login")
+        if data[0] == TLS_HANDSHAKE:
+            return FramingLost("a TLS handshake on the plain port", "TLS on the plain port")
+        if bytes(data[:4]) in HTTP_VERBS:
+            return FramingLost("an HTTP request", "HTTP request")
+        return FramingLost(f"{what} before any login", "first PDU is not login")
 
     async def _fill(self, size: int) -> None:
         while len(self.data) < size:
@@ -274,11 +292,3 @@ class Login:
         """Say no, once; the caller closes."""
         with trio.move_on_after(1.0):
             await self.send(wire(self.phase.refusal(refused)))
-
-
-def _stranger(data: bytes | bytearray) -> str:
-    if data[0] == 0x16:
-        return "a TLS handshake on the plain port"
-    if bytes(data[:4]) in (b"GET ", b"POST", b"HEAD", b"OPTI", b"CONN", b"PUT "):
-        return "an HTTP request"
-    return f"the first PDU has opcode 0x{data[0] & 0x3F:02x}, not Login"

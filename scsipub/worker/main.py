@@ -16,7 +16,6 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-import attrs
 import cattrs
 import trio
 
@@ -33,51 +32,19 @@ from scsipub.target.discovery import PortalPolicy, records
 from scsipub.target.nexus import Nexus
 from scsipub.worker.blocking import run_background
 from scsipub.worker.connection import Connection
+from scsipub.worker.live import Live
 from scsipub.worker.login import LoggedIn, Login
 from scsipub.worker.output import PeerGone
+from scsipub.worker.telling import Telling
 from scsipub.worker.units import OpenTarget, Units
 from scsipub.worker.watch import watch
-from supervisor.channel import Channel, ChannelClosed, Handler
+from supervisor.channel import CallError, Channel, ChannelClosed, Handler
 from supervisor.child import child_channel
 from supervisor.dynamic import DynamicSupervisor
-
-log = logging.getLogger("scsipub.worker")
 
 # How long an initiator may take to answer when another claims to be it.
 PROBE_SECONDS = 1.5
 RECEIVE_BYTES = 1024 * 1024  # the shared buffer: one recv takes what a busy socket holds
-
-
-@attrs.define(eq=False)
-class Live:
-    """One session, as the registry and the operator see it."""
-
-    id: str
-    target: str
-    initiator: str
-    source: str
-    since: str
-    tls: bool
-    connection: Connection
-    cancel: Callable[[], None]
-    began: float
-
-    def to_json(self) -> dict[str, Any]:
-        counters = self.connection.nexus.session.counters
-        seconds = max(monotonic() - self.began, 0.001)
-        return {
-            "id": self.id,
-            "target": self.target,
-            "initiator": self.initiator,
-            "source": self.source,
-            "since": self.since,
-            "tls": self.tls,
-            "bytes_read": counters.bytes_read,
-            "bytes_written": counters.bytes_written,
-            "operations": counters.operations,
-            "iops": round(counters.operations / seconds, 1),
-            "last_error": counters.last_error,
-        }
 
 
 class Worker:
@@ -88,6 +55,7 @@ class Worker:
     portals: list[PortalPolicy]
     units: Units
     threads: trio.CapacityLimiter
+    telling: Telling
 
     def __init__(self) -> None:
         self.out = Outbox()
@@ -109,6 +77,7 @@ class Worker:
         self.portals = [PortalPolicy.from_json(p) for p in settings["portals"]]
         self.units = Units(settings["overlays_dir"], self.limits, settings["incarnation"])
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
+        self.telling = Telling(control, self.limits)
 
     def handlers(self) -> dict[str, Handler]:
         """What control may call."""
@@ -131,7 +100,8 @@ class Worker:
         self.sessions.start_child(f"{arrival.id} {monotonic()}", self.serve, arrival, sock)
 
     def list_sessions(self, params: Any, fds: list[int]) -> Any:
-        return [live.to_json() for live in self.live.values()]
+        now = monotonic()
+        return [live.to_json(now) for live in self.live.values()]
 
     def kick(self, params: Any, fds: list[int]) -> Any:
         live = self.live.get(params["id"])
@@ -157,7 +127,7 @@ class Worker:
         if not params["probe"] or not session.may_ping:
             return True
         before = session.last_heard
-        live.connection.do(partial(session.ping, monotonic()))
+        live.connection.nexus.post(partial(session.ping, monotonic()))
         with trio.move_on_after(PROBE_SECONDS):
             while session.last_heard == before:
                 await trio.sleep(0.02)
@@ -186,29 +156,29 @@ class Worker:
             with trio.move_on_after(max(0.0, left)) as deadline:
                 logged_in = await login.run()
             if deadline.cancelled_caught:
-                self.complain(
-                    "login timeout", arrival, f"not logged in after {self.limits.login_seconds:g} s"
-                )
+                late = f"not logged in after {self.limits.login_seconds:g} s"
+                self.telling.complain("login timeout", arrival, late, initiator=login.initiator)
             elif logged_in is None:
                 handed_on = True
             else:
                 await self._session(arrival, login, logged_in)
         except LoginRefused as refused:
-            self.complain("login refused", arrival, str(refused), status=refused.status, login=login)
+            self.telling.complain(
+                "login refused", arrival, refused.why, status=refused.status, initiator=login.initiator
+            )
         except FramingLost as lost:
-            self.complain("malformed", arrival, lost.why)
+            self.telling.complain(lost.kind, arrival, lost.why, initiator=login.initiator)
         except PeerError as error:
-            self.complain("malformed", arrival, str(error))
+            self.telling.complain("malformed", arrival, str(error), initiator=login.initiator)
         except PeerGone:
             pass
         except Exception as error:
-            self.complain("crash", arrival, f"{type(error).__name__}: {error}")
-            log.exception("session %s of %s crashed", arrival.id, arrival.source)
+            self.telling.crashed(arrival, error)
         finally:
             self.connections -= 1
             sock.close()
             if not handed_on:
-                self.tell("closed", {"connection": arrival.id})
+                await self.telling.news("closed", {"connection": arrival.id})
 
     async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
         negotiated = logged_in.parameters
@@ -260,23 +230,25 @@ class Worker:
         connection = Connection(self, login.sock, nexus, logged_in.tail)
         live = Live(
             logged_in.session,
+            arrival,
             logged_in.target.name if logged_in.target else "",
             negotiated.initiator_name,
-            arrival.source,
             datetime.now(UTC).isoformat(timespec="seconds"),
-            arrival.tls,
             connection,
             scope.cancel,
             monotonic(),
         )
         self.live[live.id] = live
-        self.tell("opened", {"connection": arrival.id, "session": live.id, "discovery": discovery})
         try:
+            await self.telling.news(
+                "opened", {"connection": arrival.id, "session": live.id, "discovery": discovery}
+            )
             if discovery:
                 scope.deadline = trio.current_time() + self.limits.discovery_seconds
             await connection.run()
         finally:
             del self.live[live.id]
+            self.tell_rejects(live)
             counters = session.counters
             self.totals.operations += counters.operations
             self.totals.bytes_read += counters.bytes_read
@@ -290,9 +262,12 @@ class Worker:
         if logged_in.target is not None:
             names = [logged_in.target.name]
         else:
-            answer = await self.control.call(
-                "list_targets", {"initiator": logged_in.parameters.initiator_name}
-            )
+            try:
+                answer = await self.control.call(
+                    "list_targets", {"initiator": logged_in.parameters.initiator_name}
+                )
+            except (CallError, ChannelClosed) as error:
+                raise PeerGone(f"control did not answer: {error}") from error
             names = [str(name) for name in answer] if isinstance(answer, list) else []
         return lambda wanted: records(names, wanted, policy, arrival.local, arrival.local_port)
 
@@ -300,36 +275,29 @@ class Worker:
         self, arrival: Arrival, logged_in: LoggedIn, opened: OpenTarget | None, nexus: Nexus | None
     ) -> None:
         written = False
-        if opened is not None and nexus is not None and self.units.disconnect(opened, nexus):
-            written = await trio.to_thread.run_sync(self.units.close, opened, limiter=self.threads)
-        if logged_in.target is not None:
-            self.tell("ended", {"session": logged_in.session, "written": written})
+        try:
+            if opened is not None and self.units.disconnect(opened, nexus):
+                written = await trio.to_thread.run_sync(self.units.close, opened, limiter=self.threads)
+        finally:
+            if logged_in.target is not None:
+                await self.telling.news("ended", {"session": logged_in.session, "written": written})
 
-    # -- telling -----------------------------------------------------------------------------------------
-
-    def tell(self, what: str, params: dict[str, Any]) -> None:
-        if not self.control.try_cast(what, params):
-            log.warning("could not tell control: %s", what)
-
-    def complain(
-        self, kind: str, arrival: Arrival, why: str, *, status: int = 0, login: Login | None = None
-    ) -> None:
-        """Control counts it, and logs it if it has not done so lately."""
-        self.tell(
-            "complaint",
-            {
-                "kind": kind,
-                "source": arrival.source,
-                "why": why[:300],
-                "status": status,
-                "initiator": login.initiator if login else "",
-                "session": arrival.id,
-            },
-        )
+    def tell_rejects(self, live: Live) -> None:
+        """A Reject leaves the session alive; control counts them by reason all the same."""
+        counters = live.connection.nexus.session.counters
+        for reason, count in counters.take_reasons().items():
+            self.telling.complain(
+                f"reject 0x{reason:02x}",
+                live.arrival,
+                counters.last_error,
+                initiator=live.initiator,
+                count=count,
+            )
 
     def start_background(
         self, background: Background, backing: Backing, over: Callable[[CheckCondition | None], None]
     ) -> None:
+        """Work that outlives its command, and its session too."""
         if self.nursery is not None:
             self.nursery.start_soon(run_background, self, background, backing, over)
 
@@ -340,7 +308,7 @@ class Worker:
         for live in list(self.live.values()):
             session = live.connection.nexus.session
             if session.may_ping:  # those who know NOPs know asynchronous messages as well
-                live.connection.do(partial(session.ask_for_logout, max(1, int(seconds))))
+                live.connection.nexus.post(partial(session.ask_for_logout, max(1, int(seconds))))
         with trio.move_on_after(max(0.0, seconds - 1.0)):
             while any(live.connection.nexus.session.may_ping for live in self.live.values()):
                 await trio.sleep(0.05)

@@ -13,7 +13,8 @@ from scsipub.errors import CheckCondition
 from scsipub.iscsi.transfers import NOT_ENOUGH_UNSOLICITED_DATA, Task
 
 if TYPE_CHECKING:
-    from scsipub.worker.main import Live, Worker
+    from scsipub.worker.live import Live
+    from scsipub.worker.main import Worker
 
 WALK_SECONDS = 1.0
 SLICE = 500  # sessions looked at before others get the loop
@@ -29,27 +30,34 @@ async def watch(worker: "Worker") -> None:
 
 
 def look(worker: "Worker", live: "Live", now: float) -> None:
-    """Decide about one session.  Ends it, pings it, or leaves it alone."""
+    """Decide about one session.  Ends it, pings it, or leaves it alone.
+
+    What is said, is said in the session's own turn: a socket that fails here must not end the walk."""
     limits, connection = worker.limits, live.connection
     session = connection.nexus.session
+    live.recent.mark(session.counters.operations, now)
+    if session.counters.reasons:
+        worker.tell_rejects(live)
     if connection.stalled_since and now - connection.stalled_since > limits.transmit_stall_seconds:
         session.counters.last_error = "the initiator took no data"
         live.cancel()
         return
     if session.tasks:
         for task in session.late_transfers(now):
-            connection.do(partial(give_up, live, task))
+            connection.nexus.post(partial(give_up, live, task))
     if session.ping_tag is not None:
         if now - max(session.last_ping, session.last_heard) > limits.nop_answer_seconds:
             session.counters.last_error = "pings went unanswered"
             live.cancel()
     elif session.may_ping and now - session.last_heard > limits.nop_silence_seconds:
-        connection.do(lambda: session.ping(now))
+        connection.nexus.post(partial(session.ping, now))
 
 
 def give_up(live: "Live", task: Task) -> None:
     """Write data that was asked for has not come in time."""
     nexus = live.connection.nexus
+    if task.ended:
+        return  # in the meantime
     why = "write data did not come"
     nexus.session.check_condition(task, CheckCondition(*NOT_ENOUGH_UNSOLICITED_DATA, why=why))
     nexus.abandoned(task)

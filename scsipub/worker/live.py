@@ -1,0 +1,71 @@
+"""Live: one session, as the registry and the operator see it.
+
+Pure, but for the connection it holds; time is an argument."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from scsipub.target.descriptor import Arrival
+from scsipub.worker.connection import Connection
+
+# Rates tell of the last 5 to 10 seconds: two marks, of which the younger becomes the older.
+MARK_SECONDS = 5.0
+
+
+@attrs.define(eq=False)
+class Recent:
+    """How fast a counter has been growing lately."""
+
+    at: float  # the younger mark
+    count: int = 0
+    before_at: float = attrs.field(init=False)
+    before_count: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.before_at = self.at
+
+    def mark(self, count: int, now: float) -> None:
+        """Call every now and then; once a second will do."""
+        if now - self.at >= MARK_SECONDS:
+            self.before_at, self.before_count = self.at, self.count
+            self.at, self.count = now, count
+
+    def rate(self, count: int, now: float) -> float:
+        """A second, since the older mark."""
+        return (count - self.before_count) / max(now - self.before_at, 0.001)
+
+
+@attrs.define(eq=False)
+class Live:
+    """``cancel`` ends it.  ``since`` is what people read, ``began`` is monotonic."""
+
+    id: str
+    arrival: Arrival
+    target: str
+    initiator: str
+    since: str
+    connection: Connection
+    cancel: Callable[[], None]
+    began: float
+    recent: Recent = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.recent = Recent(self.began)
+
+    def to_json(self, now: float) -> dict[str, Any]:
+        counters = self.connection.nexus.session.counters
+        return {
+            "id": self.id,
+            "target": self.target,
+            "initiator": self.initiator,
+            "source": self.arrival.source,
+            "since": self.since,
+            "tls": self.arrival.tls,
+            "bytes_read": counters.bytes_read,
+            "bytes_written": counters.bytes_written,
+            "operations": counters.operations,
+            "iops": round(self.recent.rate(counters.operations, now), 1),
+            "last_error": counters.last_error,
+        }
