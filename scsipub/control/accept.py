@@ -120,7 +120,12 @@ def admit(control: "Control", sock: socket.socket, address: tuple[str, int], por
 def hand_over(control: "Control", worker: Worker, arrival: Arrival, fd: int) -> bool:
     """Give a connection to a worker.  False: it could not take it, and the connection is lost."""
     place = (worker.index, worker.incarnation)
-    if not worker.channel.try_cast("take", arrival.to_json(), fds=[fd]):
+    try:
+        taken = worker.channel.try_cast("take", arrival.to_json(), fds=[fd])
+    except OSError:  # too many descriptors are on their way already
+        taken = False
+    if not taken:
+        control.refused += 1
         control.sources.leaves(arrival.source, monotonic(), logged_in=False)
         control.guests.pop(arrival.id, None)
         return False

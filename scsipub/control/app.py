@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
@@ -24,7 +25,7 @@ from scsipub.control.catalogue import Catalogue
 from scsipub.control.complaints import Complaints
 from scsipub.control.console import Console
 from scsipub.control.desk import Desk, free_bytes
-from scsipub.control.janitor import Janitor, clear_disposable
+from scsipub.control.janitor import Janitor, clear_disposable, left_over
 from scsipub.control.logs import say, set_up_logs
 from scsipub.control.placement import Place, Placement
 from scsipub.control.sources import Sources
@@ -62,12 +63,13 @@ class Control:
         self.desk = Desk(self)
         self.janitor = Janitor(self)
         self.console = Console(self)
-        self.session_ended = trio.lowlevel.ParkingLot()
+        self.session_news = trio.lowlevel.ParkingLot()  # somebody logged in, or a session is over
         self.began = monotonic()
         self.endpoints: dict[str, Any] = {}
         self.guests: dict[str, Guest] = {}  # every connection that a worker has, by id
         self.load: dict[Place, int] = {}
-        self.buried: dict[str, int] = {}  # what workers had counted that are gone
+        self.counted: dict[Place, dict[str, int]] = {}  # what each worker said last
+        self.buried: Counter[str] = Counter()  # what those had counted that are gone
         self.connections = self.refused = self.handed_on = 0
         self.logins = self.login_failures = self.crashes = 0
         self.pool = WorkerPool(
@@ -108,8 +110,9 @@ class Control:
         place = (worker.index, worker.incarnation)
         now = monotonic()
         lost = self.placement.worker_died(place, now)
-        self.session_ended.unpark_all()
+        self.session_news.unpark_all()
         self.load.pop(place, None)
+        self.buried.update(self.counted.pop(place, {}))
         for connection, guest in list(self.guests.items()):
             if guest.worker == place:
                 del self.guests[connection]
@@ -199,6 +202,9 @@ def _worker_argv(index: int, fd: int) -> list[str]:
 async def serve(config: Config, state: StateDir, instance: bytes) -> None:
     """Run until SIGTERM or SIGINT."""
     control = Control(config, instance, state.announce)
+    # Disposable disks of a daemon that was killed belong to nobody any more.
+    clear_disposable(str(config.overlays_dir))
+    control.janitor.left_over = left_over(str(config.overlays_dir))
     control.open_listeners()
     tree = Supervisor(control.tree())
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -242,8 +248,6 @@ def run(config: Config) -> None:
     instance = state.open()
     try:
         welcome(ImageStore(config.images_dir), datetime.now(UTC).isoformat(timespec="seconds"))
-        # Disposable disks of a daemon that was killed belong to nobody any more.
-        clear_disposable(str(config.overlays_dir))
         # As in a worker: the records of sessions live long, and looking through them stops the loop.
         gc.set_threshold(2_000, 10, 100)
         trio.run(serve, config, state, instance)

@@ -13,13 +13,17 @@ import attrs
 import trio
 
 import scsipub
+from scsipub.control.placement import Place
 from scsipub.errors import OperatorError
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
+from supervisor.pool import Worker
 
 if TYPE_CHECKING:
     from scsipub.control.app import Control
 
 ASK_WORKER_SECONDS = 2.0
+ACCEPT_PAUSE = 0.1
+TOTALS = ("bytes_read", "bytes_written", "operations")
 
 
 class Console:
@@ -44,7 +48,11 @@ class Console:
             async with trio.open_nursery() as nursery:
                 task_status.started()
                 while True:
-                    peer, _ = await listener.accept()
+                    try:
+                        peer, _ = await listener.accept()
+                    except OSError:  # we are out of descriptors, for example
+                        await trio.sleep(ACCEPT_PAUSE)
+                        continue
                     nursery.start_soon(Channel(peer, self.handlers()).run)
         finally:
             listener.close()
@@ -62,31 +70,36 @@ class Console:
             "janitor.run": self.sweep,
         }
 
-    async def _ask_all(self, method: str, params: Any = None) -> list[tuple[int, Any]]:
+    async def _ask_all(self, method: str, params: Any = None) -> dict[Place, Any]:
         """Every ready worker's answer; who does not answer in time is left out."""
-        answers: list[tuple[int, Any]] = []
+        answers: dict[Place, Any] = {}
 
-        async def one(worker: Any) -> None:
+        async def one(worker: Worker) -> None:
             with contextlib.suppress(CallError, ChannelClosed):
-                answers.append(
-                    (
-                        worker.index,
-                        await worker.channel.call(method, params or {}, timeout=ASK_WORKER_SECONDS),
-                    )
-                )
+                answer = await worker.channel.call(method, params or {}, timeout=ASK_WORKER_SECONDS)
+                answers[worker.index, worker.incarnation] = answer
 
         async with trio.open_nursery() as nursery:
             for worker in self.control.pool.workers:
                 nursery.start_soon(one, worker)
-        return sorted(answers)
+        return dict(sorted(answers.items()))
+
+    async def _count(self) -> dict[Place, Any]:
+        """Statistics of the workers that answer.  What they said last stands for those that do not."""
+        answers = await self._ask_all("statistics")
+        living = {(w.index, w.incarnation) for w in self.control.pool.workers}
+        for place, answer in answers.items():
+            if place in living:
+                self.control.counted[place] = {key: answer[key] for key in TOTALS}
+        return answers
 
     async def status(self, params: Any, fds: list[int]) -> Any:
         control = self.control
-        answers = dict(await self._ask_all("statistics"))
+        answers = await self._count()
         slots = control.pool.statistics().slots
         totals = {
-            key: sum(a[key] for a in answers.values()) + control.buried.get(key, 0)
-            for key in ("bytes_read", "bytes_written", "operations")
+            key: sum(counted[key] for counted in control.counted.values()) + control.buried[key]
+            for key in TOTALS
         }
         return {
             "version": scsipub.__version__,
@@ -99,7 +112,7 @@ class Console:
                     "incarnation": slot.incarnation,
                     "pid": slot.pid,
                     "state": slot.state.value,
-                    "sessions": answers.get(slot.index, {}).get("sessions", 0),
+                    "sessions": answers.get((slot.index, slot.incarnation), {}).get("sessions", 0),
                     "restarts": max(0, slot.incarnation - 1),
                 }
                 for slot in slots
@@ -123,13 +136,13 @@ class Console:
     async def sessions(self, params: Any, fds: list[int]) -> Any:
         return [
             {"worker": index, **session}
-            for index, listed in await self._ask_all("sessions")
+            for (index, _), listed in (await self._ask_all("sessions")).items()
             for session in listed
         ]
 
     async def kick(self, params: Any, fds: list[int]) -> Any:
-        kicked = any(found for _, found in await self._ask_all("kick", {"id": params["id"]}))
-        if not kicked:
+        found = await self._ask_all("kick", {"id": params["id"]})
+        if not any(found.values()):
             raise CallError(
                 "not_found",
                 f"There is no session {params['id']}.",

@@ -123,6 +123,9 @@ class Desk:
         key = (ask["initiator"], ask["source"], entry.name)
         if not await self._rivals_gone(key, ask):
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "two initiators of one name and ISID take turns")
+        if ask["connection"] not in control.guests:
+            # Closed while we waited: nobody would ever release what it were given.
+            return _refuse(LoginStatus.TARGET_ERROR, "the connection is gone")
         record = Record(
             session=uuid.uuid4().hex[:16],
             connection=ask["connection"],
@@ -162,6 +165,8 @@ class Desk:
         placement = self.control.placement
         with trio.move_on_after(RIVAL_SECONDS):
             for rival in placement.rivals(key):
+                while not rival.open and rival.session in placement.records:
+                    await self.control.session_news.park()  # it logs in just now
                 same_port = rival.isid == ask["isid"]
                 proven = bool(ask["principal"]) and rival.principal == ask["principal"]
                 if same_port and proven:
@@ -171,7 +176,7 @@ class Desk:
                 elif await self._ask(rival, "still_there", probe=same_port):
                     continue
                 while rival.session in placement.records:
-                    await self.control.session_ended.park()
+                    await self.control.session_news.park()
         return True
 
     async def _ask(self, record: Record, method: str, **params: Any) -> bool:
@@ -199,8 +204,10 @@ class Desk:
             if worker is None:
                 control.sources.leaves(arrival.source, monotonic(), logged_in=False)
                 raise CallError("owner_away", "the owner of the target is not ready")
+            if not hand_over(control, worker, arrival, fds[0]):
+                raise CallError("owner_away", "the owner of the target takes nothing")
             control.handed_on += 1
-            return hand_over(control, worker, arrival, fds[0])
+            return True
 
     def check_secret(self, params: Any, fds: list[int]) -> Any:
         """Is the answer to our CHAP challenge right?  An unknown user takes as long as a wrong secret."""
@@ -239,12 +246,13 @@ class Desk:
         record = control.placement.records.get(params["session"])
         if record is not None:
             record.open = True
+            control.session_news.unpark_all()
         control.logins += 1
 
     def ended(self, params: Any, fds: list[int]) -> None:
         """A session is over and its disks are closed."""
         self.control.placement.release(params["session"], monotonic(), written=params["written"])
-        self.control.session_ended.unpark_all()
+        self.control.session_news.unpark_all()
 
     def closed(self, params: Any, fds: list[int]) -> None:
         """A connection is closed.  A login that failed half-way lets go of what it had claimed."""
@@ -256,12 +264,12 @@ class Desk:
         record = control.placement.by_connection.get(params["connection"])
         if record is not None:
             control.placement.release(record.session, monotonic(), written=False)
-            control.session_ended.unpark_all()
+            control.session_news.unpark_all()
 
     def complaint(self, params: Any, fds: list[int]) -> None:
         """A peer did something wrong."""
         control, limits, now = self.control, self.control.config.limits, monotonic()
-        kind, source, status = params["kind"], params["source"], params["status"]
+        kind, source, status = params["kind"], params["source"], params.get("status", 0)
         about = ""
         if kind == "login refused":
             control.login_failures += 1
@@ -277,7 +285,8 @@ class Desk:
             now,
             about=about,
             why=params["why"],
-            initiator=params["initiator"],
+            initiator=params.get("initiator", ""),
+            pdu=params.get("pdu", ""),
             count=params.get("count", 1),
         )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from scsipub.storage.broom import Swept, sweep
+from scsipub.storage.broom import Swept, look, sweep
 from scsipub.storage.files import remove_files
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.storage.sweep import Known, Rules
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("scsipub.janitor")
 
 REAP_SECONDS = 1.0
+# Workers end within five seconds when their control process is killed.
+LEFT_OVER_SECONDS = 10.0
 
 
 class Janitor:
@@ -30,6 +32,9 @@ class Janitor:
     def __init__(self, control: "Control") -> None:
         self.control = control
         self.busy = trio.Lock()
+        # Overlays that lay here when we started and could not go: a worker of the daemon before us still
+        # held them.  It is ending, and nobody will ever ask for them.
+        self.left_over: frozenset[str] = frozenset()
 
     async def reap(self) -> None:
         """For ever: remove what has waited for its grace."""
@@ -45,13 +50,22 @@ class Janitor:
         for name in overlays:
             overlay = OverlayId.parse(name)
             if overlay is not None:
-                remove_files(OverlayPaths(directory, overlay))
+                try:
+                    remove_files(OverlayPaths(directory, overlay))
+                except OSError as error:  # a file system that fails must not end the daemon as well
+                    log.warning("cannot remove %s: %s", name, error)
 
     async def tick(self) -> None:
         """For ever: sweep now and then."""
+        seconds = self.control.config.limits.janitor_seconds
+        pause = min(seconds, LEFT_OVER_SECONDS) if self.left_over else seconds
         while True:
-            await trio.sleep(self.control.config.limits.janitor_seconds)
-            await self.run()
+            await trio.sleep(pause)
+            pause = seconds
+            try:
+                await self.run()
+            except OSError as error:
+                log.warning("cannot sweep: %s", error)
 
     async def run(self) -> Swept:
         """Sweep once."""
@@ -74,9 +88,14 @@ class Janitor:
     def _known(self) -> Known:
         expired = [lun.overlay for p in self.control.placement.expired(monotonic()) for lun in p.target.luns]
         kept = set(self.control.placement.overlays_in_use()) | self.control.shared_overlays()
-        return Known(kept=kept, expired=expired)
+        return Known(kept=kept, expired=[*expired, *self.left_over])
 
 
 def clear_disposable(directory: str) -> int:
     """Remove every disposable overlay that nobody holds: at start and at the end there are no owners."""
     return len(sweep(directory, lambda: Known(kept=()), time.time() + 1.0, Rules(orphan_age=0.0)).removed)
+
+
+def left_over(directory: str) -> frozenset[str]:
+    """Disposable overlays that are there: ask right after ``clear_disposable``."""
+    return frozenset(str(one.id) for one in look(directory, time.time())[0] if one.id.kind == "d")

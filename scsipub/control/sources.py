@@ -5,6 +5,7 @@ many addresses as it likes.  The machine itself (127.0.0.1, ::1) is exempt: behi
 with all its clients.  Every table is bounded and forgets its oldest entry."""
 
 import ipaddress
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ import attrs
 
 from scsipub.limits import Limits
 
+LOOKED_AT = 64  # busy sources passed over at once in search of an idle one
 EXEMPT = frozenset(("127.0.0.1", "::1"))
 
 
@@ -78,23 +80,29 @@ class Sources:
     def _source(self, prefix: str, now: float) -> Source:
         source = self.known.get(prefix)
         if source is None:
+            self._forget()
             limits = self.limits
             burst = limits.source_connections_burst
             source = self.known[prefix] = Source(
                 Bucket(limits.source_connections_per_second, burst, burst, now)
             )
-            self._forget()
         else:
             self.known.move_to_end(prefix)
         return source
 
     def _forget(self) -> None:
-        """Beyond the bound the oldest that holds nothing is forgiven."""
-        over = len(self.known) - self.limits.penalty_entries
+        """Room for one more: beyond the bound the oldest that holds nothing is forgiven."""
+        over = len(self.known) + 1 - self.limits.penalty_entries
         if over <= 0:
             return
-        for prefix in [p for p, s in list(self.known.items())[: over + 64] if s.idle][:over]:
-            del self.known[prefix]
+        for prefix, source in list(itertools.islice(self.known.items(), over + LOOKED_AT)):
+            if source.idle:
+                del self.known[prefix]
+                over -= 1
+            else:
+                self.known.move_to_end(prefix)  # out of the way of the next who looks
+            if not over:
+                return
 
     def arrives(self, address: str, now: float) -> str | None:
         """A connection from ``address``: None to take it, or the name of the bound it broke."""
