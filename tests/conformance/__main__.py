@@ -12,7 +12,6 @@ import fnmatch
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,7 +74,10 @@ def suite_version() -> str:
 @click.option("--every", is_flag=True, help="Run the variants one should: both block sizes, a second LUN.")
 @click.option("--url", help="An iscsi:// URL of a unit of any target.  All data on it is lost.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=2, help="Tests at the same time, on units of their own."
+    "--jobs",
+    type=click.IntRange(1),
+    default=runner.JOBS,
+    help="Tests at the same time, on units of their own.",
 )
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write every outcome to this file."
@@ -108,11 +110,7 @@ def main(
     if url:
         done = run(runner.errands_at(url, cases), jobs, console)
     else:
-        # Not /tmp, which may be memory: some tests write a whole unit several times.
-        with (
-            tempfile.TemporaryDirectory(dir="/var/tmp", prefix="scsipub-conformance-") as place,
-            runner.target(Path(place), variants) as daemon,
-        ):
+        with runner.target(variants) as daemon:
             done = run(runner.errands(daemon.iscsi, variants, cases), jobs, console)
             if log:
                 log.write_text(daemon.log_text())

@@ -4,6 +4,7 @@ Source: RFC 7143 §12.1, RFC 1994.  Reported as a family of the suite, called Lo
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 
@@ -68,9 +69,9 @@ def _suite_logs_in(portal: Portal) -> None:
 def _tests() -> Mapping[str, Callable[[Portal], None]]:
     tests: dict[str, Callable[[Portal], None]] = {"Suite": _suite_logs_in}
     for name, number in ALGORITHMS.items():
-        tests[name] = lambda portal, number=number: _login(portal, number)
-        tests[f"{name}.Mutual"] = lambda portal, number=number: _login(portal, number, mutual=True)
-        tests[f"{name}.WrongSecret"] = lambda portal, number=number: _refused(portal, number)
+        tests[name] = partial(_login, algorithm=number)
+        tests[f"{name}.Mutual"] = partial(_login, algorithm=number, mutual=True)
+        tests[f"{name}.WrongSecret"] = partial(_refused, algorithm=number)
     return tests
 
 

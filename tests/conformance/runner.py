@@ -3,8 +3,10 @@
 Knows how tests are spread over set-ups.  What the tests are and what they say is in ``suite``."""
 
 import contextlib
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from tests.conformance import logins, suite
 from tests.conformance.setups import TWO_PATHS, Variant, configuration, place
 from tests.conformance.suite import Case, Outcome
 from tests.support.daemon import Daemon, daemon
+
+# Many tests wait for the clock; more at once than this gains nothing on two cores.
+JOBS = 4
 
 Heard = Callable[["Errand", Outcome | None], Any]
 
@@ -36,7 +41,7 @@ def paths(case: Case, url: str) -> Sequence[str]:
 
 def errands_at(url: str, cases: list[Case]) -> list[Errand]:
     """Every test against one unit somewhere."""
-    return [Errand(case, None, url, lambda case=case: suite.run(case, paths(case, url))) for case in cases]
+    return [Errand(case, None, url, partial(suite.run, case, paths(case, url))) for case in cases]
 
 
 def errands(address: str, variants: Sequence[Variant], cases: list[Case]) -> list[Errand]:
@@ -47,11 +52,11 @@ def errands(address: str, variants: Sequence[Variant], cases: list[Case]) -> lis
             if case.family == logins.FAMILY:
                 portal = logins.Portal(address, variant)
                 lane = f"{variant.name} logins"
-                made.append(Errand(case, variant, lane, lambda c=case, p=portal: logins.run(c, p)))
+                made.append(Errand(case, variant, lane, partial(logins.run, case, portal)))
                 continue
             setup = place(case.family, case.test)
             url = f"iscsi://{address}/{variant.iscsi_name(setup)}/{variant.lun}"
-            deed = lambda c=case, u=url: suite.run(c, paths(c, u))  # noqa: E731
+            deed = partial(suite.run, case, paths(case, url))
             made.append(Errand(case, variant, url, deed, setup.sleeps))
     return made
 
@@ -81,9 +86,11 @@ async def run_all(errands: Sequence[Errand], jobs: int, heard: Heard) -> list[tu
 
 
 @contextlib.contextmanager
-def target(directory: Path, variants: tuple[Variant, ...]) -> Iterator[Daemon]:
+def target(variants: tuple[Variant, ...]) -> Iterator[Daemon]:
     """A daemon with every set-up of the variants."""
-    file = directory / "conformance.toml"
-    file.write_text(configuration(variants))
-    with daemon(directory / "state", "--config", str(file)) as running:
-        yield running
+    # Not /tmp, which may be memory: some tests write a whole unit several times.
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="scsipub-conformance-") as place:
+        file = Path(place) / "conformance.toml"
+        file.write_text(configuration(variants))
+        with daemon(Path(place) / "state", "--config", str(file)) as running:
+            yield running
