@@ -21,6 +21,7 @@ class SetUp:
     name: str
     what: str
     physical: int = 8
+    bytes: int = 0  # at least
     lun: str = "removable = true"
     target: str = ""
     # Its tests wait most of the time, so they cost no turn of those that work.
@@ -28,7 +29,8 @@ class SetUp:
 
 
 THIN = SetUp("thin", "thin, removable, eight logical blocks in a physical one")
-FINE = SetUp("fine", "the same, a physical block is one logical block", physical=1)
+FINE = SetUp("fine", "thin, a physical block is one logical block", physical=1)
+LARGE = SetUp("large", "thin, more than 4 GiB", bytes=5 << 30)
 READ_ONLY = SetUp("read-only", "write-protected", lun="read_only = true")
 PACED = SetUp(
     "paced",
@@ -43,12 +45,13 @@ MUTUAL = SetUp(
     target=f'users = [{{ user = "{USER}", secret = "{SECRET}", '
     f'mutual_user = "{TARGET_USER}", mutual_secret = "{TARGET_SECRET}" }}]',
 )
-SETUPS = (THIN, FINE, READ_ONLY, PACED, CHAP, MUTUAL)
+SETUPS = (THIN, FINE, LARGE, READ_ONLY, PACED, CHAP, MUTUAL)
 
 # Test or family -> where it runs.
 PLACES = {
     "ReadOnly": READ_ONLY,
     "GetLBAStatus.UnmapSingle": FINE,
+    "Write10.Simple": LARGE,  # writes across the 4 GiB where there are so many
     "Sanitize.Reset": PACED,
 }
 # Families that see one unit by two paths.
@@ -84,7 +87,7 @@ class Variant:
 
     def toml(self, setup: SetUp) -> str:
         lun = (
-            f"{{ size = {self.bytes}, block_size = {self.block_size}, "
+            f"{{ size = {max(self.bytes, setup.bytes)}, block_size = {self.block_size}, "
             f"physical_block_size = {self.block_size * setup.physical}, "
             f"unmap_ignores_pattern = true, {setup.lun} }}"
         )
