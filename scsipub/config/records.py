@@ -72,6 +72,7 @@ class TargetConfig:
     algorithm_floor: int = 5  # weakest CHAP_A we agree to; the IANA numbers grow with strength
     initiators: tuple[str, ...] = ()  # allowed names, ``*`` matches anything; none: all
     sanitize_seconds: float = 0.0  # how long SANITIZE pretends to take; for tests of initiators
+    nexus: str = "name"  # one initiator, to reservations: its name, or name and ISID ("initiator-port")
     tier: str = ANONYMOUS.name
 
     def admits(self, initiator_name: str) -> bool:

@@ -106,6 +106,7 @@ _TARGET: dict[str, Callable[[object], Any]] = {
     "algorithm_floor": algorithm,
     "initiators": _initiators,
     "sanitize_seconds": values.number(0, 86400),
+    "nexus": values.one_of("name", "initiator-port"),
 }
 
 

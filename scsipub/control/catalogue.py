@@ -34,6 +34,7 @@ class Entry:
     algorithm_floor: int = 5
     initiators: tuple[str, ...] = ()
     sanitize_seconds: float = 0.0
+    nexus: str = "name"
 
     def admits(self, initiator: str) -> bool:
         """Is this InitiatorName on the list?  No list admits everybody."""
@@ -78,6 +79,7 @@ class Catalogue:
             algorithm_floor=target.algorithm_floor,
             initiators=target.initiators,
             sanitize_seconds=target.sanitize_seconds,
+            nexus=target.nexus,
         )
 
     # -- finding -----------------------------------------------------------------------------------------
@@ -158,6 +160,7 @@ class Catalogue:
             session=session,
             luns=tuple(luns),
             shared=entry.shared,
+            nexus=entry.nexus,
             alias=entry.alias,
             auth=AuthDescriptor(
                 required=bool(entry.users),

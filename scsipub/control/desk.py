@@ -57,6 +57,7 @@ class Desk:
             "configure": configure,
             "resolve": resolve,
             "admit": admit,
+            "keep_reservations": self.keep_reservations,
             "hand_on": hand_on,
             "check_secret": self.check_secret,
             "list_targets": self.list_targets,
@@ -146,7 +147,12 @@ class Desk:
         control = self.control
         if entry.shared:
             owner = control.catalogue.shared_owner(entry.name)
-            record.target = control.catalogue.describe(entry, record.session, owner)
+            described = control.catalogue.describe(entry, record.session, owner)
+            kept = control.placement.reservations
+            luns = tuple(
+                attrs.evolve(lun, reservations=kept.get((entry.name, lun.lun))) for lun in described.luns
+            )
+            record.target = attrs.evolve(described, luns=luns)
             return
         parked = control.placement.take_parked(record.key, record.isid)
         if parked is None:
@@ -233,6 +239,11 @@ class Desk:
 
     def list_targets(self, params: Any, fds: list[int]) -> Any:
         return self.control.catalogue.names(params["initiator"])
+
+    def keep_reservations(self, params: Any, fds: list[int]) -> Any:
+        """The reservations of a shared unit, before they are in force: the next owner begins with them."""
+        self.control.placement.reservations[params["target"], params["lun"]] = params["state"]
+        return True
 
     # -- news --------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ at once never share one."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
@@ -61,6 +62,7 @@ class Placement:
         self.by_key: dict[Key, set[str]] = defaultdict(set)
         self.parked: dict[Key, list[Parked]] = {}
         self.owners: dict[str, Place] = {}  # shared targets
+        self.reservations: dict[tuple[str, int], dict[str, Any]] = {}  # (shared target, LUN) -> as kept
         self.reinstated: dict[Key, deque[float]] = {}  # when, lately; bounded by live sessions' keys
 
     # -- sessions ----------------------------------------------------------------------------------------

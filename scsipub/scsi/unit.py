@@ -197,6 +197,8 @@ class LogicalUnit:
         """RESERVATION CONFLICT, unless the command may pass a stranger's reservation."""
         if command.reserved is Reserved.ALLOWED:
             return
+        if lane.fenced:
+            self._conflict(f"{command.name}: fenced")
         if self.reserved_by is not None and self.reserved_by is not lane:
             self._conflict(f"{command.name}: reserved by {self.reserved_by.nexus}")
         if self.reservations.allows(lane.port, command.reserved):
@@ -243,6 +245,7 @@ class LogicalUnit:
             and self.sanitizing is None
             and not self.sanitize_failed
             and not lane.attentions
+            and not lane.fenced
             and (self.reserved_by is None or self.reserved_by is lane)
         )
         writes = self.reservations.allows(lane.port, Reserved.WRITES)

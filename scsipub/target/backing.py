@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from scsipub.scsi.reservations import Reservations
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.disk import Disk
 
@@ -91,7 +92,10 @@ class Job:
 class Backing:
     """One logical unit, its disk, and the jobs that are under way on it."""
 
-    __slots__ = ("disk", "in_background", "inline_after", "medium", "per_block", "running", "unit", "waiting")
+    __slots__ = (
+        "disk", "in_background", "inline_after", "keep", "medium", "per_block", "running", "unit", "waiting",
+        "watchers",
+    )  # fmt: skip
 
     def __init__(self, unit: LogicalUnit, disk: Disk, block_size: int) -> None:
         self.unit = unit
@@ -99,6 +103,9 @@ class Backing:
         self.medium = BlockMedium(disk, block_size)
         self.per_block = block_size // SECTOR
         self.running: list[Job] = []
+        self.watchers: list[tuple[set[Job], Callable[[], None]]] = []  # who waits for which jobs
+        # Keeps reservations beyond the life of this process: (state, called with None or what went wrong).
+        self.keep: Callable[[Reservations, Callable[[str | None], None]], None] | None = None
         self.waiting: list[Job] = []
         self.in_background = 0  # SANITIZE and the like, at work between commands
         self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
@@ -106,6 +113,14 @@ class Backing:
     @property
     def quiet(self) -> bool:
         return not self.running and not self.waiting
+
+    def after_running_writes(self, then: Callable[[], None]) -> None:
+        """Call ``then`` when every write that is in a thread now has ended; at once if there is none."""
+        pending = {job for job in self.running if job.writes}
+        if pending:
+            self.watchers.append((pending, then))
+        else:
+            then()
 
     def clear(self, first: int, last: int, *, writes: bool) -> bool:
         """May sectors ``first``..``last`` be touched here and now, without a job?"""
@@ -125,6 +140,11 @@ class Backing:
     def finished(self, job: Job) -> None:
         """The job's thread is done: let those run that waited for it."""
         self.running.remove(job)
+        for watcher in [w for w in self.watchers if job in w[0]]:
+            watcher[0].discard(job)
+            if not watcher[0]:
+                self.watchers.remove(watcher)
+                watcher[1]()
         self._promote()
 
     def withdraw(self, job: Job) -> bool:

@@ -57,6 +57,7 @@ class LunDescriptor(_Json):
     physical_block_size: int = 4096
     unmap_ignores_pattern: bool = False
     sanitize_seconds: float = 0.0
+    reservations: dict[str, Any] | None = None  # what was kept of persistent reservations
     adopt: bool = False  # the overlay may exist: its session died or ended, and this one carries on
 
 
@@ -79,6 +80,7 @@ class TargetDescriptor(_Json):
     shared: bool = False
     alias: str = ""
     portal_group: int = 1
+    nexus: str = "name"  # who is one initiator to reservations: its name, or its "initiator-port"
     auth: AuthDescriptor = attrs.field(factory=AuthDescriptor)
 
 

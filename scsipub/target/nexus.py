@@ -22,6 +22,7 @@ from scsipub.scsi.unit import LogicalUnit
 from scsipub.target.backing import Backing, Job
 from scsipub.target.management import Management
 from scsipub.target.order import Order
+from scsipub.target.reserving import reserve
 from scsipub.target.running import Path, Running
 from scsipub.target.streams import Streams
 
@@ -248,6 +249,8 @@ class Nexus:
                 return
             if error is not None:
                 self._fail(task, error, writing=plan.writes)
+            elif plan.commit is not None:
+                reserve(self, task, plan, run.path.backing)
             elif plan.background is not None:
                 self._in_background(task, plan, plan.background)
             else:

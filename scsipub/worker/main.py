@@ -26,6 +26,7 @@ from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
+from scsipub.scsi.ports import InitiatorPort
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import Arrival
 from scsipub.target.discovery import PortalPolicy, records
@@ -75,7 +76,9 @@ class Worker:
         self.control = control
         self.limits = cattrs.structure(settings["limits"], Limits)
         self.portals = [PortalPolicy.from_json(p) for p in settings["portals"]]
-        self.units = Units(settings["overlays_dir"], self.limits, settings["incarnation"])
+        self.units = Units(
+            settings["overlays_dir"], self.limits, settings["incarnation"], self.keep_reservations
+        )
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
         self.telling = Telling(control, self.limits)
 
@@ -193,7 +196,11 @@ class Worker:
                         )
                     except OSError as error:
                         raise LoginRefused(0x0300, f"{logged_in.target.name}: {error}") from error
-                    nexus = self.units.connect(opened, negotiated.initiator_name)
+                    # Who is one initiator to reservations is the target's policy; who has proved to be
+                    # somebody is never the same as somebody else of that name.
+                    isid = negotiated.isid if logged_in.target.nexus == "initiator-port" else None
+                    port = InitiatorPort(negotiated.initiator_name, isid, negotiated.principal or "")
+                    nexus = self.units.connect(opened, port)
                 else:
                     nexus = Nexus(self.limits, {}, _nobody)
                 await login.send(logged_in.response)
@@ -293,6 +300,22 @@ class Worker:
                 initiator=live.initiator,
                 count=count,
             )
+
+    def keep_reservations(
+        self, target: str, lun: int, state: dict[str, Any], done: Callable[[str | None], None]
+    ) -> None:
+        """Have control keep the reservations of a shared unit; ``done`` hears whether it does."""
+
+        async def keep() -> None:
+            try:
+                await self.control.call("keep_reservations", {"target": target, "lun": lun, "state": state})
+            except (CallError, ChannelClosed) as error:
+                done(str(error))
+            else:
+                done(None)
+
+        if self.nursery is not None:
+            self.nursery.start_soon(keep)
 
     def start_background(
         self, background: Background, backing: Backing, over: Callable[[CheckCondition | None], None]

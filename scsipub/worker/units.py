@@ -5,6 +5,7 @@ and disks of its own for every session; a shared one has them once, for as long 
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -12,12 +13,15 @@ from scsipub.limits import Limits
 from scsipub.scsi.attentions import POWER_ON_OR_RESET
 from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.lane import Peer
+from scsipub.scsi.ports import InitiatorPort
+from scsipub.scsi.reservations import Reservations
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.base import Base, Blank
 from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
+from scsipub.target.keeping import reservations_from_json, reservations_to_json
 from scsipub.target.nexus import Nexus
 from scsipub.target.running import Path
 
@@ -31,10 +35,21 @@ class OpenTarget:
     nexuses: set[Nexus] = attrs.field(factory=set)
 
 
+# Keeps reservations: (target, LUN, state, called with None or with what went wrong).
+Keeper = Callable[[str, int, dict[str, Any], Callable[[str | None], None]], None]
+
+
+def _kept_nowhere(target: str, lun: int, state: dict[str, Any], done: Callable[[str | None], None]) -> None:
+    done(None)
+
+
 class Units:
     """All open targets of one worker.  Opening and closing may block: call them in a thread."""
 
-    def __init__(self, overlays_dir: str, limits: Limits, incarnation: int) -> None:
+    def __init__(
+        self, overlays_dir: str, limits: Limits, incarnation: int, keeper: Keeper = _kept_nowhere
+    ) -> None:
+        self.keeper = keeper
         self.overlays_dir = overlays_dir
         self.limits = limits
         self.incarnation = incarnation
@@ -88,7 +103,20 @@ class Units:
             max_transfer_bytes=self.limits.max_transfer_bytes,
             sanitize_seconds=lun.sanitize_seconds,
         )
-        return Backing(LogicalUnit(config, blocks=sectors * 512 // lun.block_size), disk, lun.block_size)
+        backing = Backing(LogicalUnit(config, blocks=sectors * 512 // lun.block_size), disk, lun.block_size)
+        if descriptor.shared:
+            self._keep(backing, descriptor.name, lun)
+        return backing
+
+    def _keep(self, backing: Backing, target: str, lun: LunDescriptor) -> None:
+        """Reservations of a shared unit live as long as control does."""
+        if lun.reservations is not None:
+            backing.unit.reservations = reservations_from_json(lun.reservations)
+
+        def keep(state: Reservations, done: Callable[[str | None], None]) -> None:
+            self.keeper(target, lun.lun, reservations_to_json(state), done)
+
+        backing.keep = keep
 
     def _base(self, lun: LunDescriptor) -> Base | Blank:
         with self.finding_base:
@@ -106,7 +134,7 @@ class Units:
             self.bases[key] = Base.open(lun.image, lun.image_sha256)
         return self.bases[key]
 
-    def connect(self, opened: OpenTarget, initiator: str) -> Nexus:
+    def connect(self, opened: OpenTarget, port: InitiatorPort) -> Nexus:
         """A nexus into every unit of the target.
 
         Its first command meets 29h/00h, whatever happened before: the one code that every initiator, the
@@ -119,7 +147,7 @@ class Units:
 
         for number, backing in opened.backings.items():
             lane = backing.unit.attach(
-                initiator, luns=lambda: numbers, peers=peers, attention=POWER_ON_OR_RESET
+                port.name, port=port, luns=lambda: numbers, peers=peers, attention=POWER_ON_OR_RESET
             )
             size = backing.medium.block_size
             paths[number] = Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1)
@@ -146,6 +174,3 @@ class Units:
 
 
 def _not_yet() -> None: ...
-
-
-Wake = Callable[[], None]

@@ -14,6 +14,7 @@ from scsipub.iscsi.login_records import Negotiated
 from scsipub.iscsi.outbox import Outbox
 from scsipub.iscsi.session import Session
 from scsipub.limits import DEFAULT
+from scsipub.scsi.ports import InitiatorPort
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
 from scsipub.target.nexus import Nexus
 from scsipub.worker.connection import Connection
@@ -41,7 +42,7 @@ class Shared:
     out: Outbox = attrs.field(factory=Outbox)
 
     def session(self) -> Nexus:
-        nexus = self.units.connect(self.opened, "iqn.2000-01.test:a")
+        nexus = self.units.connect(self.opened, InitiatorPort("iqn.2000-01.test:a"))
         nexus.session = Session(
             NEGOTIATED, DEFAULT, self.out, nexus, stat_sn=1, now=0.0, targets=lambda _: []
         )

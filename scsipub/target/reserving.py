@@ -1,0 +1,90 @@
+"""Reserving: carrying out a change of persistent reservations, from decision to GOOD.
+
+Source: SPC-4 §5.13 (persistent reservations), §6.16.  Sans-IO.
+
+The order is the promise.  Whoever loses its registration by PREEMPT AND ABORT is fenced first: from then on
+its commands meet RESERVATION CONFLICT.  Then its tasks are ended, and every write that a thread is at work
+on, whoever's it is, is waited for.  Then the new state is kept by whoever keeps it.  Only then it is put in
+force, the others hear of it, and the initiator gets GOOD.  A crash in between leaves the old state and no
+answer: the initiator asks again.
+
+Property: once GOOD for PREEMPT AND ABORT is sent, no write of a fenced nexus begins or is under way."""
+
+from typing import TYPE_CHECKING
+
+from scsipub.errors import CheckCondition
+from scsipub.iscsi.transfers import Task
+from scsipub.scsi.lane import Lane
+from scsipub.scsi.plan import Plan
+from scsipub.scsi.reservations import Reservations
+from scsipub.target.backing import Backing
+
+if TYPE_CHECKING:
+    from scsipub.target.nexus import Nexus
+
+# SPC-4: INTERNAL TARGET FAILURE, when the new state could not be kept and the old one holds on.
+NOT_KEPT = (0x04, 0x44, 0x00)
+
+
+def reserve(nexus: "Nexus", task: Task, plan: Plan, backing: Backing) -> None:
+    """The parameter list has been read and the outcome decided: make it so."""
+    lanes = list(plan.aborts()) if plan.aborts is not None else []
+    if not lanes:
+        _keep(nexus, task, plan, backing, lanes, [])
+        return
+    for lane in lanes:
+        lane.fenced = True
+        backing.unit.refresh_lane(lane)
+    lost = _end_tasks(nexus, task, lanes)
+    backing.after_running_writes(lambda: _keep(nexus, task, plan, backing, lanes, lost))
+
+
+def _end_tasks(nexus: "Nexus", but: Task, lanes: list[Lane]) -> list[Lane]:
+    """End every task of these nexuses on the unit.  Returns those that had any."""
+    lost: list[Lane] = []
+    for other in list(nexus.management.siblings):
+        for task in list(other.session.tasks.values()):
+            path = other.paths.get(task.lun)
+            if task is but or path is None or path.lane not in lanes:
+                continue
+            other.abort(task, _nothing)
+            if path.lane not in lost:
+                lost.append(path.lane)
+        other.post(other.settle)
+    return lost
+
+
+def _keep(
+    nexus: "Nexus", task: Task, plan: Plan, backing: Backing, lanes: list[Lane], lost: list[Lane]
+) -> None:
+    def kept(error: str | None) -> None:
+        for lane in lanes:
+            lane.fenced = False
+        if error is not None:
+            if plan.undo is not None:
+                plan.undo()
+        else:
+            if plan.after is not None:
+                plan.after()
+            backing.unit.commands_cleared([lane for lane in lost if lane.attached])
+        backing.unit.refresh()
+        nexus.post(lambda: _answer(nexus, task, plan, error))
+
+    state = plan.commit() if plan.commit is not None else None
+    if backing.keep is None or not isinstance(state, Reservations):
+        kept(None)
+    else:
+        backing.keep(state, kept)
+
+
+def _answer(nexus: "Nexus", task: Task, plan: Plan, error: str | None) -> None:
+    if task.ended:
+        return
+    if error is None:
+        nexus.session.respond(task, 0x00, actual=plan.data_out)
+    else:
+        nexus.session.check_condition(task, CheckCondition(*NOT_KEPT, why=f"reservations not kept: {error}"))
+    nexus.settle()
+
+
+def _nothing() -> None: ...
