@@ -48,6 +48,9 @@ class Limits:
     login_text_bytes: int = limit(64 * KiB, "keys of one login, all PDUs together", least=KiB)
     login_keys: int = limit(64, "RFC 7143 defines fewer than 40, the rest is room for X- keys", least=32)
     tls_handshake_seconds: float = limit(10.0, "absolute, and part of login_seconds", least=1)
+    tls_reload_seconds: float = limit(
+        60.0, "how long handshakes ask nothing about the certificate's files", least=1
+    )
 
     # -- discovery ---------------------------------------------------------------------------------------
     discovery_seconds: float = limit(30.0, "a discovery session asks once and leaves", least=1)

@@ -30,6 +30,7 @@ from scsipub.control.logs import say, set_up_logs
 from scsipub.control.placement import Place, Placement
 from scsipub.control.sources import Sources
 from scsipub.control.state import StateDir
+from scsipub.control.tls import TlsPortals
 from scsipub.errors import OperatorError
 from scsipub.storage.images import ImageStore
 from scsipub.storage.welcome import welcome
@@ -64,6 +65,7 @@ class Control:
         self.janitor = Janitor(self)
         self.console = Console(self)
         self.session_news = trio.lowlevel.ParkingLot()  # somebody logged in, or a session is over
+        self.tls = TlsPortals(self)
         self.began = monotonic()
         self.endpoints: dict[str, Any] = {}
         self.guests: dict[str, Guest] = {}  # every connection that a worker has, by id
@@ -152,20 +154,25 @@ class Control:
                 continue
             for listener in listen(portal, self.config.limits.listen_backlog):
                 self.listeners.append((listener, index))
-        where = self.listeners[0][0].getsockname()
-        host = (
-            where[0] if where[0] not in ("0.0.0.0", "::") else {"0.0.0.0": "127.0.0.1", "::": "::1"}[where[0]]
-        )
         self.endpoints = {
-            "iscsi": f"[{host}]:{where[1]}" if ":" in host else f"{host}:{where[1]}",
+            "iscsi": self.address_of(self.listeners[0][0]) if self.listeners else None,
             "tls": None,
             "web": None,
         }
+        self.tls.try_open()
+
+    @staticmethod
+    def address_of(listener: socket.socket) -> str:
+        """Where a program on this machine reaches it."""
+        where = listener.getsockname()
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(where[0], where[0])
+        return f"[{host}]:{where[1]}" if ":" in host else f"{host}:{where[1]}"
 
     async def accept_all(self) -> None:
         async with trio.open_nursery() as nursery:
             for listener, portal in self.listeners:
                 nursery.start_soon(accept, self, listener, portal)
+            nursery.start_soon(self.tls.open_when_ready, nursery)
 
     async def run_pool(self, task_status: "trio.TaskStatus[Any]" = trio.TASK_STATUS_IGNORED) -> None:
         """Workers live until everything above them has stopped; then they drain."""

@@ -65,6 +65,7 @@ class Desk:
             "ended": self.ended,
             "closed": self.closed,
             "complaint": self.complaint,
+            "certificate": self.certificate,
         }
 
     def settings(self, worker: Worker) -> dict[str, Any]:
@@ -77,6 +78,7 @@ class Desk:
                 for p in config.portals
             ],
             "overlays_dir": str(config.overlays_dir),
+            "tls": self.control.tls.settings(),
             "index": worker.index,
             "incarnation": worker.incarnation,
         }
@@ -288,7 +290,7 @@ class Desk:
         elif kind == "crash":
             control.crashes += 1
             control.sources.punish(source, limits.penalty_crash, now)
-        elif not kind.startswith("reject"):
+        elif kind != "tls handshake" and not kind.startswith("reject"):
             control.sources.punish(source, limits.penalty_malformed, now)
         control.complaints.complain(
             kind if not status else f"{kind} 0x{status:04x}",
@@ -300,6 +302,10 @@ class Desk:
             pdu=params.get("pdu", ""),
             count=params.get("count", 1),
         )
+
+    def certificate(self, params: Any, fds: list[int]) -> None:
+        """A worker has looked at the TLS pair.  All of them see the same files: one line is enough."""
+        self.control.tls.heard(params["what"], params["why"])
 
 
 def _refuse(status: int, why: str) -> Verdict:

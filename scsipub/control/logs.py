@@ -43,3 +43,8 @@ def set_up_logs(format: str) -> None:
 def say(event: str, **fields: object) -> None:
     """An event worth a line."""
     structlog.get_logger().info(event, **fields)
+
+
+def warn(event: str, **fields: object) -> None:
+    """Something the operator should see to."""
+    structlog.get_logger().warning(event, **fields)

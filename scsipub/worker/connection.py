@@ -8,7 +8,6 @@ A hot connection (whose last gap was shorter than a wake-up costs) polls its soc
 goes to sleep: waking up is the most expensive part of a short command."""
 
 import contextlib
-import socket
 from collections.abc import Callable
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
@@ -20,7 +19,8 @@ from scsipub.iscsi.outbox import Segment
 from scsipub.target.nexus import Nexus
 from scsipub.target.turn import turn
 from scsipub.worker.blocking import run_job
-from scsipub.worker.output import Output, PeerGone
+from scsipub.worker.output import PeerGone
+from scsipub.worker.tls import AnySocket, output
 
 if TYPE_CHECKING:
     from scsipub.worker.main import Worker
@@ -62,11 +62,11 @@ class Connection:
         "worker",
     )
 
-    def __init__(self, worker: "Worker", sock: socket.socket, nexus: Nexus, tail: bytes) -> None:
+    def __init__(self, worker: "Worker", sock: AnySocket, nexus: Nexus, tail: bytes) -> None:
         self.worker = worker
         self.sock = sock
         self.nexus = nexus
-        self.output = Output(sock)
+        self.output = output(sock)
         self.tail = tail  # the incomplete PDU at the end of what came last
         self.large: bytearray | None = None  # a large PDU on its way, and how much of it is here
         self.large_have = 0

@@ -33,6 +33,7 @@ from scsipub.iscsi.login import (
 from scsipub.iscsi.pdu import wire
 from scsipub.target.descriptor import Arrival, TargetDescriptor, Verdict
 from scsipub.worker.output import PeerGone
+from scsipub.worker.tls import AnySocket, TlsSocket
 from supervisor.channel import CallError, ChannelClosed
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class LoggedIn:
 class Login:
     """One login.  ``run`` returns None when the connection went to another worker."""
 
-    def __init__(self, worker: "Worker", arrival: Arrival, sock: socket.socket) -> None:
+    def __init__(self, worker: "Worker", arrival: Arrival, sock: AnySocket) -> None:
         self.worker = worker
         self.sock = sock
         self.data = bytearray(base64.b64decode(arrival.head))
@@ -69,6 +70,7 @@ class Login:
         self.phase = LoginPhase(limits=worker.limits, random=worker.random, tsih=tsih)
         self.target: TargetDescriptor | None = None
         self.initiator = ""
+        self.relay_to: socket.socket | None = None  # the owner's end of a TLS connection that we handed on
 
     async def run(self) -> LoggedIn | None:
         try:
@@ -214,15 +216,24 @@ class Login:
         """Nothing that matters has been answered yet, so the owner can begin where we began."""
         head = base64.b64encode(self.read_so_far + bytes(self.data)).decode()
         arrival = attrs.evolve(self.arrival, head=head, answered=answered)
+        given: AnySocket = self.sock
+        if isinstance(self.sock, TlsSocket):
+            # Keys cannot be passed on: the owner gets a pipe, and we carry what goes through it.
+            arrival = attrs.evolve(arrival, relayed=True)
+            self.relay_to, given = socket.socketpair()
+            self.relay_to.setblocking(False)
         params = {"worker": worker, "arrival": arrival.to_json()}
         try:
             # Once asked, control may have done it: we must hear the answer before anything ends us.
             with trio.CancelScope(shield=True):
-                await self.worker.control.call("hand_on", params, fds=[self.sock.fileno()])
+                await self.worker.control.call("hand_on", params, fds=[given.fileno()])
         except (CallError, ChannelClosed) as error:
             raise LoginRefused(
                 LoginStatus.SERVICE_UNAVAILABLE, f"the owner cannot be reached: {error}"
             ) from error
+        finally:
+            if given is not self.sock:
+                given.close()
 
     # -- the socket --------------------------------------------------------------------------------------
 
@@ -282,6 +293,11 @@ class Login:
                 await trio.lowlevel.wait_writable(self.sock)
             except OSError as error:
                 raise PeerGone(str(error)) from error
+
+    def close(self) -> None:
+        self.sock.close()
+        if self.relay_to is not None:
+            self.relay_to.close()
 
     def forget(self) -> None:
         """The session has begun, and nothing of its login is needed again: 5 KiB of text and state go."""

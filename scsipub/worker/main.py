@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -32,11 +33,14 @@ from scsipub.target.descriptor import Arrival
 from scsipub.target.discovery import PortalPolicy, records
 from scsipub.target.nexus import Nexus
 from scsipub.worker.blocking import run_background
+from scsipub.worker.certificates import Certificates
 from scsipub.worker.connection import Connection
 from scsipub.worker.live import Live
 from scsipub.worker.login import LoggedIn, Login
 from scsipub.worker.output import PeerGone
+from scsipub.worker.relay import relay
 from scsipub.worker.telling import Telling
+from scsipub.worker.tls import HandshakeFailed, TlsSocket, handshake
 from scsipub.worker.units import OpenTarget, Units
 from scsipub.worker.watch import watch
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
@@ -70,6 +74,7 @@ class Worker:
         self.random: Callable[[int], bytes] = os.urandom
         self.jitter = random.Random()
         self.nursery: trio.Nursery | None = None
+        self.certificates: Certificates | None = None
 
     def configure(self, control: Channel, settings: dict[str, Any]) -> None:
         """What control wants to be so.  Comes before the first connection."""
@@ -81,6 +86,15 @@ class Worker:
         )
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
         self.telling = Telling(control, self.limits)
+        tls = settings["tls"]
+        if tls is not None:
+            self.certificates = Certificates(
+                Path(tls["certificate"]),
+                Path(tls["key"]),
+                tls["hosts"],
+                cooldown=self.limits.tls_reload_seconds,
+                tell=self._tell_of_certificate,
+            )
 
     def handlers(self) -> dict[str, Handler]:
         """What control may call."""
@@ -157,12 +171,16 @@ class Worker:
         try:
             left = arrival.accepted + self.limits.login_seconds - monotonic()
             with trio.move_on_after(max(0.0, left)) as deadline:
+                if arrival.tls and not arrival.relayed:
+                    login.sock = await self._secure(arrival, sock)
                 logged_in = await login.run()
             if deadline.cancelled_caught:
                 late = f"not logged in after {self.limits.login_seconds:g} s"
                 self.telling.complain("login timeout", arrival, late, initiator=login.initiator)
             elif logged_in is None:
                 handed_on = True
+                if login.relay_to is not None:
+                    await relay(login.sock, login.relay_to)
             else:
                 await self._session(arrival, login, logged_in)
         except LoginRefused as refused:
@@ -173,15 +191,30 @@ class Worker:
             self.telling.complain(lost.kind, arrival, lost.why, initiator=login.initiator)
         except PeerError as error:
             self.telling.complain("malformed", arrival, str(error), initiator=login.initiator)
+        except HandshakeFailed as failed:
+            self.telling.complain("tls handshake", arrival, str(failed))
         except PeerGone:
             pass
         except Exception as error:
             self.telling.crashed(arrival, error)
         finally:
             self.connections -= 1
-            sock.close()
+            login.close()
             if not handed_on:
                 await self.telling.news("closed", {"connection": arrival.id})
+
+    def _tell_of_certificate(self, what: str, why: str) -> None:
+        self.control.try_cast("certificate", {"what": what, "why": why})
+
+    async def _secure(self, arrival: Arrival, sock: socket.socket) -> TlsSocket:
+        """The TLS handshake, within its own deadline, which like that of the login counts from accept."""
+        context = self.certificates.current(monotonic()) if self.certificates is not None else None
+        if context is None:
+            raise HandshakeFailed("we have no usable certificate")
+        seconds = self.limits.tls_handshake_seconds
+        with trio.move_on_after(max(0.0, arrival.accepted + seconds - monotonic())):
+            return await handshake(sock, context)
+        raise FramingLost(f"no TLS handshake within {seconds:g} s")
 
     async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
         negotiated = logged_in.parameters

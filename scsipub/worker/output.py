@@ -7,8 +7,12 @@ lives only as long as the backlog does sends the rest."""
 import errno
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from scsipub.iscsi.outbox import FileRun, Segment
+
+if TYPE_CHECKING:
+    from scsipub.worker.tls import AnySocket
 
 # More segments than this in one sendmsg and the kernel refuses (UIO_MAXIOV is 1024).
 MOST_SEGMENTS = 512
@@ -28,7 +32,7 @@ class Output:
 
     __slots__ = ("backlog", "sock", "unsent")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: "AnySocket") -> None:
         self.sock = sock
         self.backlog: list[bytes | memoryview | FileRun] = []
         self.unsent = 0
