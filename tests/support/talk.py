@@ -10,6 +10,7 @@ StatSN, ExpCmdSN and MaxCmdSN, DataSN, segment and burst lengths, digests.  A te
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -26,6 +27,7 @@ from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
 from scsipub.scsi.identity import UnitConfig
+from scsipub.scsi.sense import sense_for_oserror
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.target.backing import Backing, Job
 from scsipub.target.nexus import Nexus
@@ -157,7 +159,7 @@ class Worker:
     woken: list["Talk"] = attrs.field(factory=list)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, slots=False)
 class Talk:
     """One session.  ``initiator`` says something, ``target`` holds the answers against what is expected."""
 
@@ -265,9 +267,13 @@ class Talk:
         """Carry out all work that goes on in the background, to its end."""
         works, self.nexus.backgrounds = self.nexus.backgrounds, []
         for work, backing, over in works:
-            while (pause := work.step(backing.medium, self.now)) is not None:
-                self.now += pause
-            self.do(lambda over=over: over(None))
+            failed: CheckCondition | None = None
+            try:
+                while (pause := work.step(backing.medium, self.now)) is not None:
+                    self.now += pause
+            except OSError as error:
+                failed = sense_for_oserror(error, writing=True)
+            self.do(partial(over, failed))
 
     # -- hearing --
 
@@ -432,7 +438,7 @@ def full_feature(
     """A session just after login, in front of units that have nothing to report."""
     backings: dict[int, Backing] = {}
     for lun in luns:
-        config = UnitConfig(uuid=bytes([lun + 1]) * 16, block_size=block_size, **(unit or {}))
+        config = UnitConfig(uuid=lun.to_bytes(2) * 8, block_size=block_size, **(unit or {}))
         beneath = disk if disk is not None else MemoryDisk(blocks * block_size // 512)
         backings[lun] = Backing(LogicalUnit(config, blocks), beneath, block_size)
     return _join(backings, negotiated(**keys), limits or Limits(), Worker(), way)
