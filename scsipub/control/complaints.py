@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import attrs
 
+from scsipub.control.sources import prefix_of
 from scsipub.limits import Limits
 
 
@@ -37,7 +38,7 @@ class Complaints:
     ) -> None:
         """Count, and say it unless it has been said lately.  ``about`` narrows the window."""
         self.counts[kind] += count
-        key = (kind, f"{source} {about}")
+        key = (kind, f"{prefix_of(source)} {about}")
         window = self.windows.get(key)
         if window is not None and now < window.until:
             window.suppressed += count

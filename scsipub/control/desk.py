@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # How long a login waits for an earlier session of the same initiator to be known dead.
 RIVAL_SECONDS = 3.0
+# So many of them are asked, the youngest first: behind one address there may be thousands of one name.
+MOST_RIVALS = 8
 
 
 class Desk:
@@ -172,7 +174,7 @@ class Desk:
         session only if that does not answer any more.  False: this has happened too often of late."""
         placement = self.control.placement
         with trio.move_on_after(RIVAL_SECONDS):
-            for rival in placement.rivals(key):
+            for rival in placement.rivals(key)[:MOST_RIVALS]:
                 while not rival.open and rival.session in placement.records:
                     await self.control.session_news.park()  # it logs in just now
                 same_port = rival.isid == ask["isid"]

@@ -7,7 +7,7 @@ disk is *parked* for the grace: the same InitiatorName from the same address, as
 gets it back.  A firmware initiator hands over to its operating system that way.  Two sessions that are alive
 at once never share one."""
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,7 +59,7 @@ class Placement:
         self.grace = grace
         self.records: dict[str, Record] = {}  # by session
         self.by_connection: dict[str, Record] = {}
-        self.by_key: dict[Key, set[str]] = defaultdict(set)
+        self.by_key: dict[Key, dict[str, None]] = {}  # sessions, oldest first
         self.parked: dict[Key, list[Parked]] = {}
         self.owners: dict[str, Place] = {}  # shared targets
         self.reservations: dict[tuple[str, int], dict[str, Any]] = {}  # (shared target, LUN) -> as kept
@@ -71,11 +71,12 @@ class Placement:
         """A login has begun; the record's disks are its own from now on."""
         self.records[record.session] = record
         self.by_connection[record.connection] = record
-        self.by_key[record.key].add(record.session)
+        self.by_key.setdefault(record.key, {})[record.session] = None
 
     def rivals(self, key: Key) -> list[Record]:
-        """Sessions of the same initiator at the same target: alive, or not yet known to be dead."""
-        return [self.records[s] for s in self.by_key.get(key, ())]
+        """Sessions of the same initiator at the same target, youngest first: alive, or not yet known to be
+        dead."""
+        return [self.records[s] for s in reversed(self.by_key.get(key, {}))]
 
     def may_reinstate(self, key: Key, now: float, limits: Limits) -> bool:
         """Two hosts with one name and ISID would throw each other out for ever: not more often than this."""
@@ -108,7 +109,7 @@ class Placement:
             return
         self.by_connection.pop(record.connection, None)
         sessions = self.by_key[record.key]
-        sessions.discard(session)
+        del sessions[session]
         if not sessions:
             del self.by_key[record.key]
         if record.target.shared:
