@@ -394,7 +394,7 @@ async def test_a_connection_is_handed_on_with_everything_that_was_read(house):
             sock.send(b"here")
             assert ours.recv(10) == b"here"
 
-    assert said == arrival(guest)
+    assert arrival(guest).items() <= said.items()
     assert house.control.handed_on == 1
     assert house.control.guests[guest].worker == house.workers[1].place
     assert house.control.load == {(0, 1): -1, (1, 1): 1}  # ``arrives`` does not count
