@@ -3,22 +3,10 @@
 Source: none; this is the shape behind "one sendmsg per turn".  Pure: knows no sockets.  All connections of
 a worker share one outbox, because a turn ends (everything taken out again) before the next one begins.
 
-Order is the wire's order: bytes go into the arena front to back; a run of a file that the kernel should
-send by itself (``FileRun``) closes the arena's current stretch and opens the next."""
+Order is the wire's order: bytes go into the arena front to back; what does not fit there becomes a segment of
+its own."""
 
-import attrs
-
-
-@attrs.frozen
-class FileRun:
-    """``length`` bytes of the open file ``fd`` from byte ``offset``, to be sent without copying them here."""
-
-    fd: int
-    offset: int
-    length: int
-
-
-Segment = memoryview | bytes | FileRun
+Segment = memoryview | bytes
 
 
 class Outbox:
@@ -50,11 +38,6 @@ class Outbox:
             self._close_stretch()
             self.segments.append(bytes(data))
             self.elsewhere += n
-
-    def add_file(self, run: FileRun) -> None:
-        self._close_stretch()
-        self.segments.append(run)
-        self.elsewhere += run.length
 
     def _close_stretch(self) -> None:
         if self.used > self.mark:

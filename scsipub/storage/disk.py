@@ -185,17 +185,6 @@ class Disk:
             else:
                 self.base.read(first + offset, piece)
 
-    def base_run(self, first: int, count: int) -> tuple[int, int] | None:
-        """``(fd, byte offset)`` for ``sendfile``, if all of the range is base, in the file and in memory.
-
-        Never the overlay: its pages could change under a segment that is still being sent."""
-        overlay = self._overlay
-        if overlay is not None and (overlay.failed is not None or not overlay.live.none_set(first, count)):
-            return None
-        if not self.base.resident_bytes(first << SHIFT, count << SHIFT):
-            return None  # or the file ends inside
-        return self.base.fd, first << SHIFT
-
     # -- writing ------------------------------------------------------------------------------------------
 
     # Hot: once per write.

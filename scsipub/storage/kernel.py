@@ -65,7 +65,7 @@ def nowait_flags(fd: int) -> int:
 
 
 class Residency:
-    """Which pages of one file are in the page cache, so that ``sendfile`` would not wait for the medium.
+    """Which pages of one file are in the page cache, so that reading them would not wait for the medium.
 
     The kernel tells the truth only to the owner of the file or to who may write it; to others every page
     looks resident.  That costs a stall, never wrong bytes."""

@@ -19,8 +19,8 @@ from scsipub.iscsi.outbox import Segment
 from scsipub.target.nexus import Nexus
 from scsipub.target.turn import turn
 from scsipub.worker.blocking import run_job
-from scsipub.worker.output import PeerGone
-from scsipub.worker.tls import AnySocket, output
+from scsipub.worker.output import Output, PeerGone
+from scsipub.worker.tls import AnySocket
 
 if TYPE_CHECKING:
     from scsipub.worker.main import Worker
@@ -66,7 +66,7 @@ class Connection:
         self.worker = worker
         self.sock = sock
         self.nexus = nexus
-        self.output = output(sock)
+        self.output = Output(sock)
         self.tail = tail  # the incomplete PDU at the end of what came last
         self.large: bytearray | None = None  # a large PDU on its way, and how much of it is here
         self.large_have = 0

@@ -9,7 +9,6 @@ event loop would stand still meanwhile.  So too, one ``recv`` and one ``send`` c
 
 import contextlib
 import errno
-import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,8 +17,7 @@ from typing import cast
 import trio
 
 from scsipub.errors import FramingLost
-from scsipub.iscsi.outbox import FileRun
-from scsipub.worker.output import Output, PeerGone
+from scsipub.worker.output import PeerGone
 
 # What one recv takes and what one send is given; with the memory of both, what a busy connection holds.
 CHUNK = 64 * 1024
@@ -167,30 +165,6 @@ class TlsSocket:
 
 
 AnySocket = socket.socket | TlsSocket
-
-
-class TlsOutput(Output):
-    """The sending half of a TLS connection: the kernel cannot encrypt, so file runs are read here."""
-
-    __slots__ = ()
-
-    def _send_file(self, run: FileRun) -> int:
-        sent = 0
-        while sent < run.length:
-            data = os.pread(run.fd, min(CHUNK, run.length - sent), run.offset + sent)
-            if not data:
-                # Somebody cut the file.  Its length is promised already, so the connection cannot go on.
-                raise OSError(errno.EIO, f"the file ends before byte {run.offset + sent}")
-            count = self._send_bytes(data, 0)
-            sent += count
-            if count < len(data):
-                break
-        return sent
-
-
-def output(sock: AnySocket) -> Output:
-    """The sending half of a connection of either kind."""
-    return TlsOutput(sock) if isinstance(sock, TlsSocket) else Output(sock)
 
 
 async def handshake(sock: socket.socket, context: ssl.SSLContext) -> TlsSocket:

@@ -3,22 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsipub.iscsi.outbox import FileRun, Outbox
+from scsipub.iscsi.outbox import Outbox
 
-PIECES = st.lists(
-    st.binary(max_size=40) | st.builds(FileRun, st.just(7), st.integers(0, 99), st.integers(1, 9))
-)
+PIECES = st.lists(st.binary(max_size=40))
 
 
 def contents(segments):
-    """Bytes joined, file runs in their places."""
-    out = [b""]
-    for each in segments:
-        if isinstance(each, FileRun):
-            out += [each, b""]
-        else:
-            out[-1] += bytes(each)
-    return out
+    return b"".join(bytes(each) for each in segments)
 
 
 @given(st.lists(PIECES, max_size=4))
@@ -28,9 +19,8 @@ def test_what_goes_in_comes_out_in_order_and_only_once(turns):
 
     for pieces in turns:
         for piece in pieces:
-            outbox.add_file(piece) if isinstance(piece, FileRun) else outbox.add(piece)
-        size = sum(p.length if isinstance(p, FileRun) else len(p) for p in pieces)
-        assert outbox.queued == size
+            outbox.add(piece)
+        assert outbox.queued == sum(map(len, pieces))
         assert contents(outbox.take()) == contents(pieces)
         assert outbox.queued == 0
         assert outbox.take() == []
@@ -52,7 +42,7 @@ def test_hot_code_may_pack_straight_into_the_arena():
     outbox.used += 4
     outbox.add(b"after")
 
-    assert contents(outbox.take()) == [b"beforethisafter"]
+    assert contents(outbox.take()) == b"beforethisafter"
 
 
 def test_the_arena_is_filled_to_its_last_byte():
@@ -62,7 +52,7 @@ def test_the_arena_is_filled_to_its_last_byte():
     outbox.add(b"9")
     assert outbox.elsewhere == 1
 
-    assert contents(outbox.take()) == [b"123456789"]
+    assert contents(outbox.take()) == b"123456789"
 
 
 def test_what_did_not_fit_leaves_no_copy_of_itself_in_the_next_turn():
@@ -72,4 +62,4 @@ def test_what_did_not_fit_leaves_no_copy_of_itself_in_the_next_turn():
     outbox.take()
     outbox.add(b"B" * 4)
 
-    assert contents(outbox.take()) == [b"BBBB"]
+    assert contents(outbox.take()) == b"BBBB"

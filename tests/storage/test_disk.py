@@ -421,29 +421,6 @@ def test_without_holes_in_the_file_system_zeros_are_written(
     disk.destroy()
 
 
-# -- sendfile ---------------------------------------------------------------------------------------------
-
-
-def test_only_untouched_resident_base_can_be_sent_from_its_file(
-    paths: OverlayPaths, make_base: MakeBase
-) -> None:
-    base = make_base(PATTERN + b"tail")
-    disk = Disk(base, paths)
-    assert disk.base_run(8, 16) == (base.fd, 4096)
-
-    disk.write(16, bytes(512))
-
-    assert disk.base_run(8, 8) == (base.fd, 4096)
-    assert disk.base_run(8, 9) is None  # one sector is ours
-    assert disk.base_run(255, 1) == (base.fd, 255 * 512)
-    assert disk.base_run(255, 2) is None  # the file ends inside
-    disk.destroy()
-
-
-def test_a_blank_disk_has_no_file_to_send_from(blank: Disk) -> None:
-    assert blank.base_run(0, 1) is None
-
-
 # -- owners -----------------------------------------------------------------------------------------------
 
 
@@ -514,7 +491,6 @@ def test_an_io_error_latches(blank: Disk, monkeypatch: pytest.MonkeyPatch) -> No
         assert caught.value.errno == errno.EIO
     assert not blank.write_now(0, memoryview(bytes(512)))
     assert not blank.read_now(0, 1, memoryview(bytearray(512)))
-    assert blank.base_run(0, 1) is None
     assert "injected" in blank.statistics().failed
 
 

@@ -67,9 +67,6 @@ class MemoryDisk:
         if count:
             yield start in self.mapped, start, first + count - start
 
-    def base_run(self, first: int, count: int) -> None:
-        return None
-
     def close(self) -> None: ...
 
     def _copy(self, first: int, count: int, into: memoryview) -> None:

@@ -8,7 +8,6 @@ Whatever the target says is parsed back by the codec and held against the rules 
 StatSN, ExpCmdSN and MaxCmdSN, DataSN, segment and burst lengths, digests.  A test therefore writes
 ``stat_sn=0`` and means "whatever is right"."""
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from scsipub.iscsi.constants import RESERVED_TAG
 from scsipub.iscsi.digest import crc32c
 from scsipub.iscsi.login_records import Negotiated
 from scsipub.iscsi.numbering import serial_add, serial_distance
-from scsipub.iscsi.outbox import FileRun, Outbox
+from scsipub.iscsi.outbox import Outbox
 from scsipub.iscsi.pdu import DataIn, DataOut, NopIn, Pdu, ReadyToTransfer, ScsiCommand, ScsiResponse
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
@@ -300,9 +299,7 @@ class Talk:
         return heard
 
     def _hear(self, segments: list[Any]) -> None:
-        stream = b"".join(
-            os.pread(s.fd, s.length, s.offset) if isinstance(s, FileRun) else bytes(s) for s in segments
-        )
+        stream = b"".join(bytes(segment) for segment in segments)
         self.wire += stream
         self.unsent += len(stream) if self.stuck else 0
         at = 0

@@ -1,4 +1,4 @@
-"""The nexus: units that are there and that are not, errors of the disk, memory, and work in the background."""
+"""The nexus: units that are there and that are not, errors of the disk, memory, background work."""
 
 import errno
 
