@@ -68,6 +68,7 @@ class TlsSocket:
         if not count:
             return 0
         self._incoming.write(_scratch[:count])
+        self._dry = False
         got = self._decrypt(into)
         if got >= 0:
             self._barren = 0
