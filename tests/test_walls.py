@@ -52,6 +52,8 @@ WALLS = {
     | CLOCKS
     | (PROCESSES - {"threading"}),
     "scsipub/target": ABOVE | {"scsipub.config", "supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
+    # Rows and secrets, and the actor that has the one thread at them; disks are somebody else's.
+    "scsipub/store": CORE | (ABOVE - {"scsipub.store"}) | {"scsipub.config"} | (TRIO - {"trio"}) | PROCESSES,
     "scsipub/worker": {"scsipub.control", "scsipub.web", "scsipub.cli", "scsipub.store"},
     # Control parses nothing that a stranger sent; it may check a CHAP response and name a status.
     "scsipub/control": {"scsipub.worker", "scsipub.web", "scsipub.cli"}
