@@ -214,7 +214,7 @@ class Worker:
         seconds = self.limits.tls_handshake_seconds
         with trio.move_on_after(max(0.0, arrival.accepted + seconds - monotonic())):
             return await handshake(sock, context)
-        raise FramingLost(f"no TLS handshake within {seconds:g} s")
+        raise FramingLost(f"not done after {seconds:g} s", "TLS handshake timeout")
 
     async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
         negotiated = logged_in.parameters

@@ -188,7 +188,7 @@ async def handshake(sock: socket.socket, context: ssl.SSLContext) -> TlsSocket:
             return TlsSocket(sock, tls, incoming, outgoing)
         data = await _receive(sock)
         if not heard and data[0] != TLS_HANDSHAKE:
-            raise FramingLost(f"the first byte on the TLS port is 0x{data[0]:02x}: not TLS")
+            raise FramingLost(f"the first byte is 0x{data[0]:02x}", "no TLS on the TLS port")
         heard += len(data)
         if heard > HANDSHAKE_BYTES:
             raise FramingLost("a TLS handshake without end")

@@ -1,7 +1,6 @@
 """scsipub/worker/tls.py"""
 
 import contextlib
-import errno
 import itertools
 import os
 import random
@@ -17,10 +16,9 @@ from hypothesis import strategies as st
 
 from scsipub.certificates import load
 from scsipub.errors import FramingLost
-from scsipub.iscsi.outbox import FileRun
 from scsipub.worker.output import Output, PeerGone
 from scsipub.worker.relay import relay
-from scsipub.worker.tls import CHUNK, HandshakeFailed, TlsOutput, handshake, output
+from scsipub.worker.tls import CHUNK, HandshakeFailed, handshake
 from tests.support.certificates import Authority, now
 from tests.support.key_updates import key_updates, secret_of
 
@@ -87,7 +85,7 @@ def test_nothing_to_read_is_told_as_by_a_plain_socket(context):
 
 
 def test_data_that_waits_inside_is_given_out_before_anybody_waits_for_the_socket(context):
-    """After BlockingIOError the loop sleeps until the socket is readable: nothing else may be left by then."""
+    """After BlockingIOError the loop sleeps until the socket is readable: nothing else may be left."""
     data = os.urandom(3 * RECORD + 1)
     with connected(context) as (tls, client):
         client.sendall(data)
@@ -191,19 +189,11 @@ class Reader(threading.Thread):
             self.got += piece
 
 
-def send_all(sender, segments, unsent):
+def send_all(sender, segments):
     """As a connection does it: once, then whenever the socket is writable."""
     sender.send(segments)
-    blocked = 0
     while sender.unsent:
-        blocked += 1
-        unsent(sender)
         sender.flush()
-    return blocked
-
-
-def wait_writable(sender):
-    select.select([], [sender.sock.fileno()], [], 10)
 
 
 @settings(max_examples=25, deadline=None)
@@ -219,13 +209,13 @@ def test_whatever_the_socket_takes_at_once_every_byte_arrives_once_and_in_order(
     with connected(SHARED[0]) as (tls, client):
         tls._socket = Miser(tls._socket, chooser)
         reader = Reader(client, len(data))
-        send_all(TlsOutput(tls), segments, lambda _: None)
+        send_all(Output(tls), segments)
         reader.join(10)
         assert reader.got == data
 
 
 class Miser:
-    """Takes less than it is given, or nothing."""
+    """A socket that takes less than it is given, or nothing."""
 
     def __init__(self, sock, chooser):
         self.sock, self.chooser = sock, chooser
@@ -265,42 +255,13 @@ def test_a_full_socket_holds_back_one_chunk_and_not_more(context):
         assert reader.got == data
 
 
-def test_a_run_of_a_file_is_read_and_encrypted_in_its_place(context, tmp_path):
-    file = tmp_path / "base"
-    file.write_bytes(os.urandom(5 * CHUNK))
-    want = b"head" + file.read_bytes()[512:] + b"tail"
-    with connected(context, buffer=4096) as (tls, client), file.open("rb") as base:
-        reader = Reader(client, len(want))
-        run = FileRun(base.fileno(), 512, 5 * CHUNK - 512)
-        send_all(TlsOutput(tls), [b"head", run, b"tail"], wait_writable)
-        reader.join(10)
-
-        assert reader.got == want
-
-
-def test_a_file_that_became_shorter_ends_the_connection(context, tmp_path):
-    """Its length was promised in a header that has left."""
-    file = tmp_path / "base"
-    file.write_bytes(bytes(100))
-    with connected(context) as (tls, _), file.open("rb") as base:
-        with pytest.raises(OSError, match="ends before byte 100") as caught:
-            TlsOutput(tls).send([FileRun(base.fileno(), 0, 101)])
-        assert caught.value.errno == errno.EIO
-
-
 def test_a_client_that_has_gone_is_told_as_that(context):
     with connected(context) as (tls, client):
         os.close(client.detach())
 
         with pytest.raises(PeerGone):
             for _ in range(100):
-                TlsOutput(tls).send([bytes(CHUNK)])
-
-
-def test_each_kind_of_connection_gets_its_own_sending_half(context):
-    with connected(context) as (tls, client):
-        assert type(output(tls)) is TlsOutput
-        assert type(output(client)) is Output
+                Output(tls).send([bytes(CHUNK)])
 
 
 def test_closing_says_goodbye(context):
