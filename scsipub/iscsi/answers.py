@@ -52,6 +52,9 @@ class Host(Protocol):
     def sense(self, task: Task, check: CheckCondition) -> bytes:
         """Sense data in the format that this initiator is to see."""
 
+    def leave(self) -> None:
+        """The initiator logs out: end every task in silence, for nothing may follow the Logout Response."""
+
     def abandoned(self, task: Task) -> None:
         """The session has ended the task by itself (a transfer that went wrong)."""
 
@@ -137,9 +140,13 @@ class Answers:
             else:
                 self.window += 1
         if task.unsolicited or task.target_transfer_tag is not None:
-            if len(self.discarding) >= DISCARD_MEMORY:
-                self.discarding.pop(next(iter(self.discarding)))
-            self.discarding[task.initiator_task_tag] = None
+            self.discard(task.initiator_task_tag)
+
+    def discard(self, tag: int) -> None:
+        """Data-Out of this tag is on its way and nobody wants it: swallow it up to its F bit."""
+        if len(self.discarding) >= DISCARD_MEMORY:
+            self.discarding.pop(next(iter(self.discarding)))
+        self.discarding[tag] = None
 
     # -- what is said of tasks ---------------------------------------------------------------------------
 

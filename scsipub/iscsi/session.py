@@ -198,6 +198,8 @@ class Session(Answers):
         if tag in self.tasks:
             raise PduRejected(RejectReason.TASK_IN_PROGRESS, f"initiator task tag 0x{tag:08x} is in use")
         if immediate and self.immediate_outstanding >= self.limits.immediate_commands:
+            if not flags & FINAL:
+                self.discard(tag)
             raise PduRejected(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, "too many immediate commands")
         cdb = bytes(view[CDB:BHS])
         if len(ahs):
@@ -356,7 +358,10 @@ class Session(Answers):
             response = LogoutResponseCode.RECOVERY_NOT_SUPPORTED
         else:
             raise PduRejected(RejectReason.INVALID_PDU_FIELD, f"logout reason {request.reason}")
-        self.closing = response == LogoutResponseCode.CLOSED
+        if response == LogoutResponseCode.CLOSED:
+            self.closing = True
+            if self.host is not None:
+                self.host.leave()
         self.send_pdu(
             pdu.LogoutResponse(
                 response=response,

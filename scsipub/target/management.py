@@ -5,8 +5,9 @@ for an affected task has ended, never before: after the answer nothing of those 
 
 from typing import TYPE_CHECKING
 
+from scsipub.errors import PduRejected
 from scsipub.iscsi import pdu
-from scsipub.iscsi.constants import TaskFunction, TaskResponse
+from scsipub.iscsi.constants import RejectReason, TaskFunction, TaskResponse
 from scsipub.iscsi.data import NO_TAG
 from scsipub.iscsi.numbering import serial_distance
 from scsipub.iscsi.session import tag_of
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 class Management:
     """The task management of one nexus.  ``siblings`` finds the other nexuses of a shared unit."""
 
-    __slots__ = ("nexus", "siblings")
+    __slots__ = ("nexus", "siblings", "unanswered")
 
     def __init__(self, nexus: "Nexus") -> None:
         self.nexus = nexus
         self.siblings: set[Nexus] = {nexus}  # replaced by the target's own set where a target is shared
+        self.unanswered = 0  # functions that wait for threads
 
     def receive(self, request: pdu.TaskManagementRequest) -> None:
+        if self.unanswered >= self.nexus.limits.immediate_commands:
+            # §4.2.2.1 bounds immediate requests; numbered ones that are not answered cost us as much.
+            raise PduRejected(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS, "too many task management functions")
         function = request.function
         if function == TaskFunction.ABORT_TASK:
             self._abort_task(request)
@@ -115,12 +120,14 @@ class Management:
                 over() if at_once else self.nexus.post(over)
 
         def over() -> None:
+            self.unanswered -= 1
             self._done(request, TaskResponse.FUNCTION_COMPLETE)
             if request.function == TaskFunction.TARGET_COLD_RESET:
                 for nexus in list(self.siblings):
                     nexus.session.closing = True
                     nexus.wake()
 
+        self.unanswered += 1
         touched: set[Nexus] = set()
         for nexus, task in doomed:
             left += not nexus.abort(task, one_less)

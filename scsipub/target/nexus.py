@@ -427,10 +427,13 @@ class Nexus:
         self.dying[task].append(when_over)
         return False
 
-    def close(self) -> None:
-        """The connection is gone: end everything.  Threads at work for it come back to ``finished``."""
+    def leave(self) -> None:
         for task in list(self.session.tasks.values()):
             self.abort(task, _nothing)
+
+    def close(self) -> None:
+        """The connection is gone: end everything.  Threads at work for it come back to ``finished``."""
+        self.leave()
         # Jobs that were let in but that nobody will start any more would hold their ranges for ever.
         while self.jobs:
             self.finished(self.jobs.pop(), None, None, self.now)

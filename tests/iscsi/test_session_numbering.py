@@ -155,6 +155,17 @@ def test_eight_immediate_commands_may_be_outstanding_and_not_nine():
     talk.target(good(8))
 
 
+def test_data_of_a_command_that_was_one_too_many_is_swallowed():
+    """D6: one Reject for the command, none for what it had announced."""
+    talk = full_feature(InitialR2T="No")
+    talk.initiator(*(write(tag, immediate=True) for tag in range(8)))
+    talk.heard.clear()
+
+    talk.initiator(write(8, immediate=True, final=False), data_out(8, 0, pattern(512)), command(9))
+
+    talk.target(rejected(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS), good(9))
+
+
 def test_a_tag_in_use_is_rejected_and_its_task_lives_on():
     """§11.2.1.8: the initiator task tag must be unique; the first owner is not disturbed."""
     talk = full_feature()

@@ -158,6 +158,25 @@ def test_a_logout_is_answered_and_is_the_end(reason):
     assert not any(talk.disk.content)
 
 
+def test_nothing_follows_the_answer_to_a_logout():
+    """§11.14: what is still under way ends in silence: a long read, a write in a thread, one without data."""
+    talk = full_feature(blocks=8192)
+    talk.held, talk.disk.settled = True, False
+
+    talk.initiator(
+        write(1, data=pattern(512)),
+        write(2, lba=8),
+        read(3, lba=16, blocks=4096),
+        LogoutRequest(initiator_task_tag=4),
+    )
+    talk.heard.pop(0)
+    talk.thread()
+
+    talk.target(LogoutResponse(initiator_task_tag=4, time2wait=2))
+    talk.nexus.close()
+    assert talk.backings[0].quiet
+
+
 def test_a_logout_waits_for_the_commands_before_it():
     """§4.2.2.1: its number says that they come first."""
     talk = full_feature()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scsipub.iscsi.constants import TaskFunction, TaskResponse
+from scsipub.iscsi.constants import RejectReason, TaskFunction, TaskResponse
 from scsipub.iscsi.pdu import TaskManagementRequest, TaskManagementResponse
 from tests.support.talk import (
     SYNCHRONIZE_CACHE,
@@ -16,6 +16,7 @@ from tests.support.talk import (
     pattern,
     r2t,
     read,
+    rejected,
     write,
 )
 
@@ -402,6 +403,22 @@ def test_a_numbered_function_takes_its_turn():
     talk.initiator(read(1, cmd_sn=1))
 
     talk.target(done(tag=2), Sense(3, 0x06, 0x29, 0x03))
+
+
+def test_functions_that_wait_for_threads_are_bounded():
+    """D6: a disk that hangs must not let requests pile up; eight wait, the ninth is rejected."""
+    talk = full_feature()
+    in_thread(talk, write(7, data=pattern(512)))
+
+    talk.initiator(*(manage(TaskFunction.LOGICAL_UNIT_RESET, tag) for tag in range(8)))
+    talk.target()
+    talk.initiator(manage(TaskFunction.LOGICAL_UNIT_RESET, 8))
+    talk.target(rejected(RejectReason.TOO_MANY_IMMEDIATE_COMMANDS))
+    talk.thread()
+    talk.target(*(done(tag=tag) for tag in range(8)))
+
+    talk.initiator(manage(TaskFunction.LOGICAL_UNIT_RESET, 9))
+    talk.target(done(tag=9))
 
 
 # -- the end of a session ------------------------------------------------------------------------------------
