@@ -12,6 +12,7 @@ from scsipub.iscsi.keys import KEYS, Boolean, Choice, Combine, Number, Value, wa
 from scsipub.iscsi.login import MOVES
 from scsipub.iscsi.pdu import INITIATOR_PDUS, TARGET_PDUS
 from scsipub.limits import DEFAULT
+from tests.support.protocol_full_feature import FULL_FEATURE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -389,8 +390,9 @@ def requirements() -> str:
         for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE):
             homes.setdefault(name, str(file.relative_to(ROOT)))
     rows = []
-    for clause, demand, module, tests in REQUIREMENTS:
-        if not (ROOT / f"scsipub/iscsi/{module}.py").exists():
+    before = [(clause, demand, f"iscsi/{module}", tests) for clause, demand, module, tests in REQUIREMENTS]
+    for clause, demand, module, tests in before + FULL_FEATURE:
+        if not (ROOT / f"scsipub/{module}.py").exists():
             raise ValueError(f"no module {module}")
         missing = [test for test in tests if test not in homes]
         if missing:
@@ -398,7 +400,7 @@ def requirements() -> str:
         where = sorted({homes[test] for test in tests})
         names = ", ".join(test.removeprefix("test_").replace("_", " ") for test in tests)
         rows.append(
-            (clause, demand, f"`scsipub/iscsi/{module}.py`", " ".join(f"`{w}`" for w in where) + f": {names}")
+            (clause, demand, f"`scsipub/{module}.py`", " ".join(f"`{w}`" for w in where) + f": {names}")
         )
     return _table(("clause", "what it asks of a target", "module", "tests"), rows)
 
