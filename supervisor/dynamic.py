@@ -49,6 +49,10 @@ class Child:
         """End it.  Its exit reason is ``Stopped``."""
         self._scope.cancel()
 
+    def cancel_at(self, deadline: float) -> None:
+        """End it when trio's clock shows ``deadline``, if it still lives then."""
+        self._scope.deadline = deadline
+
 
 @attrs.frozen
 class DynamicStatistics:

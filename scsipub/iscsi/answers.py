@@ -70,6 +70,12 @@ class Counters:
     last_error: str = ""
     reasons: dict[int, int] | None = None  # rejects since somebody took note, by reason
 
+    def add(self, other: "Counters") -> None:
+        """Count what ``other`` has counted."""
+        self.operations += other.operations
+        self.bytes_read += other.bytes_read
+        self.bytes_written += other.bytes_written
+
     def take_reasons(self) -> dict[int, int]:
         """Rejects by reason, since the last time."""
         reasons, self.reasons = self.reasons, None

@@ -3,6 +3,7 @@
 Source: RFC 7143 §4.3, appendix C (SendTargets).  Pure.  The address is a matter of policy per portal, because
 behind NAT, in a container or behind a TLS wrapper no address that the daemon can see is the right one."""
 
+from collections.abc import Iterable
 from typing import Any, Self
 
 import attrs
@@ -57,7 +58,7 @@ def _bracketed(host: str) -> str:
 
 
 def records(
-    names: list[str], wanted: str | None, policy: PortalPolicy, local: str, local_port: int
+    names: Iterable[str], wanted: str | None, policy: PortalPolicy, local: str, local_port: int
 ) -> list[TargetRecord]:
     """Those of ``names`` that are asked for (None: all), with the address that this portal gives."""
     address = policy.address(local, local_port)

@@ -43,9 +43,9 @@ class Connection:
     """One connection in full feature phase.  Made by ``login`` when that has succeeded."""
 
     __slots__ = (
-        "catching_up",
+        "asleep",
+        "closed",
         "cold_turns",
-        "drained",
         "flushing",
         "hot",
         "in_turn",
@@ -55,10 +55,12 @@ class Connection:
         "nexus",
         "nursery",
         "output",
+        "room",
         "sent_at",
         "sock",
         "stalled_since",
         "tail",
+        "woken",
         "worker",
     )
 
@@ -71,11 +73,13 @@ class Connection:
         self.large: bytearray | None = None  # a large PDU on its way, and how much of it is here
         self.large_have = 0
         self.more = False  # whole PDUs are left in the tail: no need to wait for the socket
-        self.nursery: trio.Nursery | None = None
+        self.nursery: trio.Nursery | None = None  # while there are helpers
         self.in_turn = False
-        self.catching_up = False
+        self.asleep = False  # waiting for the socket, and for nothing else
+        self.woken = False
+        self.closed = False
         self.flushing = False
-        self.drained = trio.lowlevel.ParkingLot()
+        self.room: trio.Event | None = None  # what we wait for while the backlog is too long
         self.hot = False
         self.cold_turns = 0
         self.sent_at = 0.0  # when our last answer left, for the gap that follows
@@ -87,47 +91,81 @@ class Connection:
     async def run(self) -> None:
         """Serve until logout, loss or shutdown.  On return no thread works for this session any more."""
         try:
+            self.after_turn()
+            if self.tail:
+                self.process(0)
+            while not self.finished():
+                await (self._with_helpers() if self._needs_helpers() else self._one_turn())
+            if self.output.unsent:
+                await self._with_helpers()
+        except PeerGone:
+            pass
+        finally:
+            self._close()
+
+    def finished(self) -> bool:
+        return self.nexus.session.closing and not self.woken
+
+    def _needs_helpers(self) -> bool:
+        """Threads have work for us, or the socket did not take everything: somebody must see to that."""
+        return bool(self.nexus.jobs or self.output.unsent)
+
+    async def _with_helpers(self) -> None:
+        """Go on with tasks of our own beside us, and return when there is nothing left for them to do.
+
+        A nursery is 1 KiB, which the ten thousand that are idle need not have."""
+        try:
             async with trio.open_nursery() as nursery:
                 self.nursery = nursery
                 try:
+                    self._start_flushing()
                     self.after_turn()
-                    if self.tail:
-                        self.process(0)
-                    while not self.finished():
+                    while not self.finished() and (nursery.child_tasks or self._needs_helpers()):
                         await self._one_turn()
-                    await self._drain()
+                    if self.finished():
+                        await self._drain()
+                        self._close()
+                except BaseException:
+                    self._close()
+                    raise
                 finally:
-                    # From here on others of the unit may still wake us, but nothing new begins.
                     self.nursery = None
-                    self.nexus.close()
                     nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # The nursery wraps what ended it; who answers for the peer's mistakes looks for them bare.
-            rest = group.split((PeerGone, trio.ClosedResourceError))[1]
-            if rest is not None:
-                lost, ours = rest.split(FramingLost)
-                if lost is None or ours is not None:
-                    raise rest from None
-                raise first_of(lost) from None
-        finally:
+            rest = group.split(PeerGone)[1]
+            if rest is None:
+                raise PeerGone("while helpers were at work") from None
+            lost, ours = rest.split(FramingLost)
+            if lost is None or ours is not None:
+                raise rest from None
+            raise first_of(lost) from None
+
+    def _close(self) -> None:
+        """From here on others of the unit may still wake us, but nothing new begins."""
+        if not self.closed:
+            self.closed = True
+            self.nexus.close()
             if self.hot:
                 self.worker.hot_connections -= 1
-
-    def finished(self) -> bool:
-        return self.nexus.session.closing
 
     async def _drain(self) -> None:
         """The last answers should still arrive, if the peer takes them."""
         with trio.move_on_after(5.0):
             while self.output.unsent:
-                await self.drained.park()
+                await self._park()
 
     # -- receiving ---------------------------------------------------------------------------------------
 
     # Hot: once per wake-up.
     async def _one_turn(self) -> None:
+        if self.woken:
+            self.woken = False
+            self.after_turn()
+            await trio.lowlevel.checkpoint()
+            return
         if self.output.unsent >= self.worker.limits.output_backpressure_bytes:
-            await self.drained.park()
+            await self._park()
             return
         got = self._receive()
         if got < 0 and self.more:
@@ -136,7 +174,13 @@ class Connection:
             if self._may_spin():
                 got = self._spin()
             if got < 0:
-                await trio.lowlevel.wait_readable(self.sock)
+                self.asleep = True
+                # No ``with``: it would take up room for as long as we sleep.
+                try:  # noqa: SIM105
+                    await trio.lowlevel.wait_readable(self.sock)
+                except trio.ClosedResourceError:
+                    pass  # ``wake``
+                self.asleep = False
                 return
         elif got == 0:
             raise PeerGone("end of stream")
@@ -282,7 +326,11 @@ class Connection:
     def send(self, segments: list[Segment]) -> None:
         output = self.output
         output.send(segments)
-        if output.unsent and not self.flushing and self.nursery is not None:
+        if output.unsent:
+            self._start_flushing()
+
+    def _start_flushing(self) -> None:
+        if self.output.unsent and not self.flushing and self.nursery is not None:
             self.flushing = True
             self.stalled_since = monotonic()
             self.nursery.start_soon(self._flush)
@@ -292,37 +340,48 @@ class Connection:
         output = self.output
         try:
             while output.unsent:
-                await trio.lowlevel.wait_writable(self.sock)
+                with contextlib.suppress(trio.ClosedResourceError):  # ``wake`` rings for everybody
+                    await trio.lowlevel.wait_writable(self.sock)
                 before = output.unsent
                 output.flush()
                 if output.unsent < before:
                     self.stalled_since = monotonic()
                 if output.unsent < self.worker.limits.session_output_bytes and not self.in_turn:
                     self.after_turn()
-                self.drained.unpark_all()
+                if self.room is not None:
+                    self.room.set()
         finally:
             self.flushing = False
             self.stalled_since = 0.0
 
+    async def _park(self) -> None:
+        """Until some of the backlog is gone, or somebody wakes us."""
+        self.room = trio.Event()
+        try:
+            await self.room.wait()
+        finally:
+            self.room = None
+
     def wake(self) -> None:
         """Somebody (a thread, another session of the unit) has made work or answers for us."""
-        if self.in_turn or self.catching_up or self.nursery is None:
+        if self.in_turn or self.woken or self.closed:
             return
-        self.catching_up = True
-        self.nursery.start_soon(self._catch_up)
-
-    async def _catch_up(self) -> None:
-        self.catching_up = False
-        self.after_turn()
-        if self.finished():
-            await self._drain()
+        self.woken = True
+        if self.asleep:
+            # Trio's way to end a wait for a socket from outside.  A scope around each wait would do the same,
+            # at the price of half a KiB for every session that waits.
             trio.lowlevel.notify_closing(self.sock)
+        elif self.room is not None:
+            self.room.set()
 
     def do(self, deed: Callable[[], None]) -> None:
         """Run something that may answer (a ping, the end of a job), and send what came of it."""
+        self.in_turn = True
         try:
             deed()
         except BaseException:
             self.worker.out.take()
             raise
+        finally:
+            self.in_turn = False
         self.after_turn()

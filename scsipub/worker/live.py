@@ -2,13 +2,15 @@
 
 Pure, but for the connection it holds; time is an argument."""
 
-from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
 from scsipub.target.descriptor import Arrival
 from scsipub.worker.connection import Connection
+from scsipub.worker.units import OpenTarget
+from supervisor.dynamic import Child
 
 # Rates tell of the last 5 to 10 seconds: two marks, of which the younger becomes the older.
 MARK_SECONDS = 5.0
@@ -37,22 +39,28 @@ class Recent:
         return (count - self.before_count) / max(now - self.before_at, 0.001)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, kw_only=True)
 class Live:
-    """``cancel`` ends it.  ``since`` is what people read, ``began`` is monotonic."""
+    """One session: what serves it, and what is closed with it.
+
+    ``since`` is in seconds of the epoch, ``began`` monotonic; ``child.cancel`` ends it."""
 
     id: str
     arrival: Arrival
-    target: str
+    target: str  # empty: discovery
     initiator: str
-    since: str
-    connection: Connection
-    cancel: Callable[[], None]
+    since: int
     began: float
+    connection: Connection
+    opened: OpenTarget | None
+    child: Child
     recent: Recent = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.recent = Recent(self.began)
+
+    def close(self) -> None:
+        self.connection.sock.close()
 
     def to_json(self, now: float) -> dict[str, Any]:
         counters = self.connection.nexus.session.counters
@@ -61,7 +69,7 @@ class Live:
             "target": self.target,
             "initiator": self.initiator,
             "source": self.arrival.source,
-            "since": self.since,
+            "since": datetime.fromtimestamp(self.since, UTC).isoformat(timespec="seconds"),
             "tls": self.arrival.tls,
             "bytes_read": counters.bytes_read,
             "bytes_written": counters.bytes_written,

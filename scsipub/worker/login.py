@@ -49,7 +49,7 @@ class LoggedIn:
     """A login that succeeded.  The final response is packed but not sent: the disks are opened first."""
 
     parameters: Negotiated
-    response: bytes  # as it goes over the wire; emptied when it is gone
+    response: bytes  # as it goes over the wire
     stat_sn: int  # of the first answer in full feature phase
     target: TargetDescriptor | None  # None: a discovery session
     tail: bytes  # what came behind the last login PDU
@@ -298,11 +298,6 @@ class Login:
         self.sock.close()
         if self.relay_to is not None:
             self.relay_to.close()
-
-    def forget(self) -> None:
-        """The session has begun, and nothing of its login is needed again: 5 KiB of text and state go."""
-        del self.phase
-        self.data, self.read_so_far = bytearray(), b""
 
     async def refuse(self, refused: LoginRefused) -> None:
         """Say no, once; the caller closes."""

@@ -11,7 +11,6 @@ import random
 import socket
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -23,25 +22,21 @@ import trio
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
 from scsipub.iscsi.answers import Counters
 from scsipub.iscsi.outbox import Outbox
-from scsipub.iscsi.session import Session
-from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
-from scsipub.scsi.ports import InitiatorPort
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import Arrival
-from scsipub.target.discovery import PortalPolicy, records
-from scsipub.target.nexus import Nexus
+from scsipub.target.discovery import PortalPolicy
 from scsipub.worker.blocking import run_background
 from scsipub.worker.certificates import Certificates
-from scsipub.worker.connection import Connection
 from scsipub.worker.live import Live
-from scsipub.worker.login import LoggedIn, Login
+from scsipub.worker.login import Login
+from scsipub.worker.opening import end_session, open_session
 from scsipub.worker.output import PeerGone
 from scsipub.worker.relay import relay
 from scsipub.worker.telling import Telling
 from scsipub.worker.tls import HandshakeFailed, TlsSocket, handshake
-from scsipub.worker.units import OpenTarget, Units
+from scsipub.worker.units import Units
 from scsipub.worker.watch import watch
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
 from supervisor.child import child_channel
@@ -114,7 +109,10 @@ class Worker:
         sock = socket.socket(fileno=fds[0])
         sock.setblocking(False)
         self.connections += 1
-        self.sessions.start_child(f"{arrival.id} {monotonic()}", self.serve, arrival, sock)
+        name = arrival.id
+        if name in self.sessions.children:  # handed on and come back, and what we had of it is not over yet
+            name = f"{name} {monotonic()}"
+        self.sessions.start_child(name, self.serve, name, arrival, sock)
 
     def list_sessions(self, params: Any, fds: list[int]) -> Any:
         now = monotonic()
@@ -123,7 +121,7 @@ class Worker:
     def kick(self, params: Any, fds: list[int]) -> Any:
         live = self.live.get(params["id"])
         if live is not None:
-            live.cancel()
+            live.child.cancel()
         return live is not None
 
     async def still_there(self, params: Any, fds: list[int]) -> Any:
@@ -149,7 +147,7 @@ class Worker:
             while session.last_heard == before:
                 await trio.sleep(0.02)
             return True
-        live.cancel()
+        live.child.cancel()
         return False
 
     def statistics(self, params: Any, fds: list[int]) -> Any:
@@ -164,33 +162,32 @@ class Worker:
 
     # -- one connection ----------------------------------------------------------------------------------
 
-    async def serve(self, arrival: Arrival, sock: socket.socket) -> None:
-        """From accept to close.  Whatever escapes is counted and told once; nobody else notices."""
+    async def serve(self, name: str, arrival: Arrival, sock: socket.socket) -> None:
+        """From accept to close.  Whatever escapes is counted and told once; nobody else notices.
+
+        ``name`` is what the child is called that this runs in.  Ten thousand of these frames lie in memory:
+        nothing of a login may stay here."""
         handed_on = False
-        login = Login(self, arrival, sock)
+        who: Login | Live
+        who = Login(self, arrival, sock)
         try:
-            left = arrival.accepted + self.limits.login_seconds - monotonic()
-            with trio.move_on_after(max(0.0, left)) as deadline:
-                if arrival.tls and not arrival.relayed:
-                    login.sock = await self._secure(arrival, sock)
-                logged_in = await login.run()
-            if deadline.cancelled_caught:
-                late = f"not logged in after {self.limits.login_seconds:g} s"
-                self.telling.complain("login timeout", arrival, late, initiator=login.initiator)
-            elif logged_in is None:
-                handed_on = True
-                if login.relay_to is not None:
-                    await relay(login.sock, login.relay_to)
+            live = await self._log_in(who, name)
+            if live is not None:
+                who = live
+                try:
+                    await live.connection.run()
+                finally:
+                    await end_session(self, live)
             else:
-                await self._session(arrival, login, logged_in)
+                handed_on = True
         except LoginRefused as refused:
             self.telling.complain(
-                "login refused", arrival, refused.why, status=refused.status, initiator=login.initiator
+                "login refused", arrival, refused.why, status=refused.status, initiator=who.initiator
             )
         except FramingLost as lost:
-            self.telling.complain(lost.kind, arrival, lost.why, initiator=login.initiator)
+            self.telling.complain(lost.kind, arrival, lost.why, initiator=who.initiator)
         except PeerError as error:
-            self.telling.complain("malformed", arrival, str(error), initiator=login.initiator)
+            self.telling.complain("malformed", arrival, str(error), initiator=who.initiator)
         except HandshakeFailed as failed:
             self.telling.complain("tls handshake", arrival, str(failed))
         except PeerGone:
@@ -199,9 +196,27 @@ class Worker:
             self.telling.crashed(arrival, error)
         finally:
             self.connections -= 1
-            login.close()
+            who.close()
             if not handed_on:
                 await self.telling.news("closed", {"connection": arrival.id})
+
+    async def _log_in(self, login: Login, name: str) -> Live | None:
+        """From the first byte to a session; None when another worker has taken over."""
+        arrival = login.arrival
+        left = arrival.accepted + self.limits.login_seconds - monotonic()
+        with trio.move_on_after(max(0.0, left)) as deadline:
+            if arrival.tls and not arrival.relayed and isinstance(login.sock, socket.socket):
+                login.sock = await self._secure(arrival, login.sock)
+            logged_in = await login.run()
+        if deadline.cancelled_caught:
+            late = f"not logged in after {self.limits.login_seconds:g} s"
+            self.telling.complain("login timeout", arrival, late, initiator=login.initiator)
+            raise PeerGone(late)
+        if logged_in is not None:
+            return await open_session(self, login, logged_in, self.sessions.children[name])
+        if login.relay_to is not None:
+            await relay(login.sock, login.relay_to)
+        return None
 
     def _tell_of_certificate(self, what: str, why: str) -> None:
         self.control.try_cast("certificate", {"what": what, "why": why})
@@ -215,112 +230,6 @@ class Worker:
         with trio.move_on_after(max(0.0, arrival.accepted + seconds - monotonic())):
             return await handshake(sock, context)
         raise FramingLost(f"not done after {seconds:g} s", "TLS handshake timeout")
-
-    async def _session(self, arrival: Arrival, login: Login, logged_in: LoggedIn) -> None:
-        negotiated = logged_in.parameters
-        opened: OpenTarget | None = None
-        nexus: Nexus | None = None
-        with trio.CancelScope() as scope:
-            try:
-                if logged_in.target is not None:
-                    try:
-                        opened = await trio.to_thread.run_sync(
-                            self.units.open, logged_in.target, limiter=self.threads
-                        )
-                    except OSError as error:
-                        raise LoginRefused(0x0300, f"{logged_in.target.name}: {error}") from error
-                    # Who is one initiator to reservations is the target's policy; who has proved to be
-                    # somebody is never the same as somebody else of that name.
-                    isid = negotiated.isid if logged_in.target.nexus == "initiator-port" else None
-                    port = InitiatorPort(negotiated.initiator_name, isid, negotiated.principal or "")
-                    nexus = self.units.connect(opened, port)
-                else:
-                    nexus = Nexus(self.limits, {}, _nobody)
-                await login.send(logged_in.response)
-                logged_in.response = b""
-                login.forget()
-                await self._full_feature(login, logged_in, nexus, scope)
-            except LoginRefused as refused:
-                await login.refuse(refused)
-                raise
-            finally:
-                with trio.CancelScope(shield=True):
-                    await self._end(arrival, logged_in, opened, nexus)
-
-    async def _full_feature(
-        self,
-        login: Login,
-        logged_in: LoggedIn,
-        nexus: Nexus,
-        scope: trio.CancelScope,
-    ) -> None:
-        arrival, negotiated = login.arrival, logged_in.parameters
-        discovery = logged_in.target is None
-        session = Session(
-            negotiated,
-            self.limits,
-            self.out,
-            None if discovery else nexus,
-            stat_sn=logged_in.stat_sn,
-            now=monotonic(),
-            targets=await self._targets(arrival, logged_in),
-        )
-        nexus.session = session
-        nexus.management.siblings.add(nexus)
-        connection = Connection(self, login.sock, nexus, logged_in.tail)
-        live = Live(
-            logged_in.session,
-            arrival,
-            logged_in.target.name if logged_in.target else "",
-            negotiated.initiator_name,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            connection,
-            scope.cancel,
-            monotonic(),
-        )
-        self.live[live.id] = live
-        try:
-            await self.telling.news(
-                "opened", {"connection": arrival.id, "session": live.id, "discovery": discovery}
-            )
-            if discovery:
-                scope.deadline = trio.current_time() + self.limits.discovery_seconds
-            await connection.run()
-        finally:
-            del self.live[live.id]
-            self.tell_rejects(live)
-            counters = session.counters
-            self.totals.operations += counters.operations
-            self.totals.bytes_read += counters.bytes_read
-            self.totals.bytes_written += counters.bytes_written
-
-    async def _targets(
-        self, arrival: Arrival, logged_in: LoggedIn
-    ) -> Callable[[str | None], list[TargetRecord]]:
-        """What SendTargets may say here: fetched once, at login, because text exchanges do not wait."""
-        policy = self.portals[arrival.portal]
-        if logged_in.target is not None:
-            names = [logged_in.target.name]
-        else:
-            try:
-                answer = await self.control.call(
-                    "list_targets", {"initiator": logged_in.parameters.initiator_name}
-                )
-            except (CallError, ChannelClosed) as error:
-                raise PeerGone(f"control did not answer: {error}") from error
-            names = [str(name) for name in answer] if isinstance(answer, list) else []
-        return lambda wanted: records(names, wanted, policy, arrival.local, arrival.local_port)
-
-    async def _end(
-        self, arrival: Arrival, logged_in: LoggedIn, opened: OpenTarget | None, nexus: Nexus | None
-    ) -> None:
-        written = False
-        try:
-            if opened is not None and self.units.disconnect(opened, nexus):
-                written = await trio.to_thread.run_sync(self.units.close, opened, limiter=self.threads)
-        finally:
-            if logged_in.target is not None:
-                await self.telling.news("ended", {"session": logged_in.session, "written": written})
 
     def tell_rejects(self, live: Live) -> None:
         """A Reject leaves the session alive; control counts them by reason all the same."""
@@ -372,9 +281,6 @@ class Worker:
             child.cancel()
         while self.sessions.children:
             await trio.sleep(0.01)
-
-
-def _nobody() -> None: ...
 
 
 async def serve(channel_fd: int) -> None:

@@ -40,7 +40,7 @@ def look(worker: "Worker", live: "Live", now: float) -> None:
         worker.tell_rejects(live)
     if connection.stalled_since and now - connection.stalled_since > limits.transmit_stall_seconds:
         session.counters.last_error = "the initiator took no data"
-        live.cancel()
+        live.child.cancel()
         return
     if session.tasks:
         for task in session.late_transfers(now):
@@ -48,7 +48,7 @@ def look(worker: "Worker", live: "Live", now: float) -> None:
     if session.ping_tag is not None:
         if now - max(session.last_ping, session.last_heard) > limits.nop_answer_seconds:
             session.counters.last_error = "pings went unanswered"
-            live.cancel()
+            live.child.cancel()
     elif session.may_ping and now - session.last_heard > limits.nop_silence_seconds:
         connection.nexus.post(partial(session.ping, now))
 

@@ -230,3 +230,16 @@ async def test_in_a_tree_it_drains_when_its_supervisor_asks(nursery, autojump_cl
 
     assert watched.reasons == {"quick": Returned(), "slow": Killed()}
     assert trio.current_time() == pytest.approx(4)
+
+
+async def test_a_child_may_be_given_a_deadline(nursery, autojump_clock):
+    watched = Watched()
+    supervisor = await nursery.start(watched.supervisor.run)
+    child = supervisor.start_child("slow", trio.sleep_forever)
+
+    child.cancel_at(trio.current_time() + 5)
+    await trio.sleep(4.9)
+    assert "slow" in supervisor.children
+    await trio.sleep(0.2)
+
+    assert watched.reasons["slow"] == Stopped()
