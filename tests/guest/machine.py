@@ -165,6 +165,7 @@ def _end(title: str, text: str) -> str:
 
 async def run_many(guests: Sequence[Guest], timeout: float = 300) -> list[Result]:
     """Run guests side by side, with one folder /shared among them in which they can wait for each other."""
+    initramfs.CACHE.mkdir(parents=True, exist_ok=True)  # they may be the first to run here
     shared = Path(tempfile.mkdtemp(dir=initramfs.CACHE, prefix="shared-"))
     results: dict[int, Result] = {}
 
