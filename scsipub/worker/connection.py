@@ -220,7 +220,7 @@ class Connection:
                 view[:end] = self.tail
         at, more = self._turns(view, end)
         self._keep_tail(view, at, end)
-        self.more = more
+        self.more = more and self.large is None  # the rest of a large PDU is worth waiting for
 
     def _turns(self, view: memoryview, end: int) -> tuple[int, bool]:
         """Take PDUs until none is whole, or our slice is spent.  Returns (how far, is there more)."""

@@ -1,0 +1,137 @@
+"""A connection between a socket and a session: whose bytes are where, and who waits for what."""
+
+import socket
+import types
+from collections.abc import Iterator
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from scsipub.errors import FramingLost
+from scsipub.iscsi.pdu import LogoutRequest, NopOut
+from scsipub.limits import Limits
+from scsipub.worker.connection import Connection
+from tests.support.talk import Talk, command, full_feature, pattern, read, write
+
+
+@attrs.define(eq=False, slots=False)
+class Wired:
+    """A session of ``Talk`` behind a real socket; the initiator holds the other end."""
+
+    talk: Talk
+    connection: Connection
+    worker: types.SimpleNamespace
+    peer: socket.socket
+
+    def another(self) -> "Wired":
+        return wire_up(self.talk.another(), self.worker)
+
+    def hear(self) -> bytes:
+        try:
+            return self.peer.recv(1 << 20)
+        except BlockingIOError:
+            return b""
+
+
+def wire_up(talk: Talk, worker: types.SimpleNamespace | None = None, limits: Limits | None = None) -> Wired:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    worker = worker or types.SimpleNamespace(
+        limits=limits or Limits(), out=talk.worker.out, buffer=memoryview(bytearray(1 << 20)),
+        threads=trio.CapacityLimiter(1), hot_connections=0, spinners=0, start_background=None,
+    )  # fmt: skip
+    return Wired(talk, Connection(worker, ours, talk.nexus, b""), worker, theirs)
+
+
+@pytest.fixture
+def wired() -> Iterator[Wired]:
+    it = wire_up(full_feature())
+    yield it
+    it.connection.sock.close()
+    it.peer.close()
+
+
+def arrive(it: Wired, data: bytes) -> None:
+    """These bytes are in the shared buffer, as ``recv_into`` leaves them."""
+    have = len(it.connection.tail)
+    it.worker.buffer[:have] = it.connection.tail
+    it.worker.buffer[have : have + len(data)] = data
+    it.connection.process(len(data))
+
+
+def test_a_session_that_crashes_leaves_nothing_in_the_outbox(wired):
+    """I-5, I-9: what one session had half said, no other session says."""
+    canary = b"canary of the one".ljust(512, b"A")
+    wired.talk.disk.content[:512] = canary
+    other = wired.another()
+
+    def broken(first, data):
+        raise ZeroDivisionError
+
+    wired.talk.disk.write_now = broken
+    with pytest.raises(ZeroDivisionError):
+        arrive(wired, wired.talk.pack(read(1)) + wired.talk.pack(write(2, data=pattern(512))))
+    assert not wired.worker.out.queued
+    arrive(other, other.talk.pack(command(1)))
+
+    heard = other.hear()
+    assert len(heard) == 48
+    assert canary[:8] not in heard
+    assert canary[:8] not in wired.hear()
+
+
+def test_what_was_right_before_the_garbage_is_answered(wired):
+    """A10: it was in order; and nothing is left in the outbox."""
+    with pytest.raises(FramingLost):
+        arrive(wired, wired.talk.pack(read(1)) + b"\xff" * 48)
+
+    assert len(wired.hear()) == 48 + 512
+    assert not wired.worker.out.queued
+
+
+def test_a_large_pdu_that_is_not_whole_is_waited_for_and_not_polled():
+    """H6: the slice ended just before a PDU whose rest has not come: nothing to do until it does."""
+    it = wire_up(full_feature(), limits=Limits(turn_seconds=0.0))
+    large = it.talk.pack(write(2, blocks=128, data=pattern(65536)))
+    first = it.talk.pack(NopOut(immediate=True, initiator_task_tag=1))
+
+    arrive(it, first + large[:20_000])
+
+    assert not it.connection.more
+    assert it.connection.large_have == 20_000
+
+
+def test_whole_pdus_that_are_left_over_are_not_waited_for():
+    """§4.2.2: the other side of that line."""
+    it = wire_up(full_feature(), limits=Limits(turn_seconds=0.0, turn_pdus=1))
+    it.talk.nexus.limits = it.worker.limits
+
+    arrive(it, it.talk.pack(command(1)) + it.talk.pack(command(2)))
+    assert it.connection.more
+    it.connection.process(0)
+    assert len(it.hear()) == 96
+
+
+async def test_a_connection_may_be_cut_into_single_bytes(wired):
+    """A5: and other connections of the worker use the same buffer in between."""
+    other = wired.another()
+    stream = wired.talk.pack(write(1, blocks=2, data=pattern(1024))) + wired.talk.pack(read(2, blocks=2))
+    for byte in stream:
+        arrive(wired, bytes([byte]))
+        arrive(other, other.talk.pack(NopOut(immediate=True, initiator_task_tag=1, data=b"\xee" * 64)))
+
+    assert wired.hear()[96:] == pattern(1024)
+
+
+async def test_a_logout_ends_the_connection_after_its_answer(wired):
+    """§11.14."""
+    wired.peer.send(wired.talk.pack(command(1)) + wired.talk.pack(LogoutRequest(initiator_task_tag=2)))
+
+    with trio.fail_after(5):
+        await wired.connection.run()
+
+    assert len(wired.hear()) == 96
+    assert not wired.talk.nexus.paths[0].lane.attached
