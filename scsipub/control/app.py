@@ -206,7 +206,7 @@ def _worker_argv(index: int, fd: int) -> list[str]:
     return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd)]
 
 
-async def serve(config: Config, state: StateDir, instance: bytes) -> None:
+async def serve(config: Config, state: StateDir, instance: bytes, ending: "Ending") -> None:
     """Run until SIGTERM or SIGINT."""
     control = Control(config, instance, state.announce)
     # Disposable disks of a daemon that was killed belong to nobody any more.
@@ -219,9 +219,14 @@ async def serve(config: Config, state: StateDir, instance: bytes) -> None:
 
             async def until_told() -> None:
                 async for number in signals:
-                    say("stopping", signal=signal.Signals(number).name)
-                    await tree.stop()
-                    nursery.cancel_scope.cancel()
+                    if not ending.told:
+                        ending.told = True
+                        say("stopping", signal=signal.Signals(number).name)
+                        nursery.start_soon(stop)
+
+            async def stop() -> None:
+                await tree.stop()
+                nursery.cancel_scope.cancel()
 
             nursery.start_soon(until_told)
             await nursery.start(tree.run)
@@ -247,17 +252,37 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class Ending:
+    """SIGTERM and SIGINT before Trio listens, and after.
+
+    Before, they end the program at once.  After, there is nothing more to be done for them: whoever asks
+    again while the last overlays go must not get a process that died of a signal, with overlays left."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def heed(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._untimely)
+
+    def _untimely(self, number: int, frame: object) -> None:
+        if not self.told:
+            raise SystemExit(128 + number)
+
+
 def run(config: Config) -> None:
     """``scsipub serve``.  Raises OperatorError when it cannot start."""
     set_up_logs(config.log_format)
     _raise_descriptor_limit()
     state = StateDir(config)
     instance = state.open()
+    ending = Ending()
+    ending.heed()
     try:
         welcome(ImageStore(config.images_dir), datetime.now(UTC).isoformat(timespec="seconds"))
         # As in a worker: the records of sessions live long, and looking through them stops the loop.
         gc.set_threshold(2_000, 10, 100)
-        trio.run(serve, config, state, instance)
+        trio.run(serve, config, state, instance, ending)
     except BaseExceptionGroup as group:
         refusal = _only(group)
         if isinstance(refusal, OperatorError):

@@ -145,7 +145,15 @@ class Desk:
         except KeyError as gone:
             return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed")
         control.placement.claim(record)
+        # Counted now, not when the worker says that it is open: many may ask before the first is.
+        self._logged_in(record.connection)
         return Verdict(target=record.target)
+
+    def _logged_in(self, connection: str) -> None:
+        guest = self.control.guests.get(connection)
+        if guest is not None and not guest.logged_in:
+            guest.logged_in = True
+            self.control.sources.logged_in(guest.source, monotonic())
 
     def _give_units(self, record: Record, entry: Entry) -> None:
         control = self.control
@@ -254,10 +262,7 @@ class Desk:
     def opened(self, params: Any, fds: list[int]) -> None:
         """A login has succeeded."""
         control = self.control
-        guest = control.guests.get(params["connection"])
-        if guest is not None and not guest.logged_in:
-            guest.logged_in = True
-            control.sources.logged_in(guest.source, monotonic())
+        self._logged_in(params["connection"])
         record = control.placement.records.get(params["session"])
         if record is not None:
             record.open = True
