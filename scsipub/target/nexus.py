@@ -26,6 +26,8 @@ from scsipub.target.reserving import reserve
 from scsipub.target.running import Path, Running
 from scsipub.target.streams import Streams
 
+# For so long writes go to threads after one that held up the loop.
+THREADS_SECONDS = 0.05
 # WRITE(6), (10), (12), (16): their data goes to the disk as it comes, nothing else to do.
 PLAIN_WRITES = frozenset((0x0A, 0x2A, 0xAA, 0x8A))
 
@@ -179,6 +181,11 @@ class Nexus:
         except OSError as error:
             self._fail(task, error, writing=True)
             return True
+
+    def write_in_threads(self, now: float) -> None:
+        """A turn took so long that an inline write must have waited: for a moment threads do the waiting."""
+        for path in self.paths.values():
+            path.backing.inline_after = now + THREADS_SECONDS
 
     def _next_piece(self, task: Task, run: Running) -> None:
         if run.job is not None or not run.queue or task.ended:

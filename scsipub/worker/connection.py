@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 LARGE = 16 * 1024
 # A cold connection tries polling once in so many turns, to find out whether it has become hot.
 TRY_SPINNING_EVERY = 16
+# A turn longer than this has waited for the disk: the kernel holds back who dirties pages too fast.
+SLOW_TURN_SECONDS = 0.02
 # Two commands further apart than this say nothing about polling.
 BRISK_SECONDS = 0.001
 
@@ -231,6 +233,9 @@ class Connection:
         try:
             while True:
                 before, at = at, turn(nexus, view, at, end, now)
+                took = monotonic() - now
+                if took > SLOW_TURN_SECONDS:
+                    nexus.write_in_threads(now + took)
                 self.after_turn()
                 if at == before or nexus.session.closing:
                     return at, False

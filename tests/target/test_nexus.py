@@ -435,3 +435,19 @@ def test_a_sanitize_that_fails_says_so():
     talk.background()
 
     assert talk.heard.pop().status == 0x02
+
+
+def test_after_a_write_that_held_up_the_loop_writes_go_to_threads_for_a_moment():
+    """A kernel that holds back who dirties pages too fast must hold back this session alone."""
+    talk = full_feature()
+    talk.held, talk.now = True, 100.0
+
+    talk.nexus.write_in_threads(100.0)
+    talk.initiator(write(1, data=pattern(512)))
+    assert len(talk.threads) == 1
+    talk.thread()
+    talk.target(good(1))
+
+    talk.now = 100.1
+    talk.initiator(write(2, data=pattern(512)))
+    talk.target(good(2))
