@@ -21,7 +21,7 @@ from scsipub.iscsi.data import (
     STATUS_HERE,
     residual,
 )
-from scsipub.iscsi.digest import crc32c
+from scsipub.iscsi.digest import digest
 from scsipub.iscsi.framing import BHS
 from scsipub.iscsi.login_records import Negotiated
 from scsipub.iscsi.numbering import MASK
@@ -190,14 +190,14 @@ class Answers:
         header[5:8] = length.to_bytes(3)
         self.out.add(header)
         if self.negotiated.header_digest:
-            self.out.add(crc32c(header).to_bytes(4, "little"))
+            self.out.add(digest(header))
         if length:
             pad = bytes(-length % 4)
             self.out.add(data)
             if pad:
                 self.out.add(pad)
             if self.negotiated.data_digest:
-                self.out.add(crc32c(bytes(data) + pad).to_bytes(4, "little"))
+                self.out.add(digest(data, pad))
 
     def send_pdu(self, answer: pdu.TargetPdu) -> None:
         """A rare PDU, whose numbers the caller has filled in."""

@@ -9,7 +9,7 @@ Nothing is allocated for a length that a stranger merely claims: a length above 
 connection as soon as the 48 header bytes are there."""
 
 from scsipub.errors import FramingLost
-from scsipub.iscsi.digest import crc32c
+from scsipub.iscsi.digest import RIGHT, crc32c
 
 BHS = 48
 
@@ -34,7 +34,7 @@ def measure_untrusted(
         # one of them.  A wrong AHS length costs a wait of at most 1020 bytes.
         if end - at < length + 4:
             return 0
-        if int.from_bytes(view[at + length : at + length + 4], "little") != crc32c(view[at : at + length]):
+        if crc32c(view[at : at + length + 4]) != RIGHT:
             raise FramingLost("header digest does not match", "header digest")
         length += 4
     if data:

@@ -15,7 +15,7 @@ from scsipub.iscsi import pdu
 from scsipub.iscsi.answers import Answers, Host
 from scsipub.iscsi.constants import LogoutReason, LogoutResponseCode, Opcode, RejectReason
 from scsipub.iscsi.data import ATTRIBUTE, CDB, COMMAND_AS_10, DATA_OUT, FINAL, NO_TAG, READ, WRITE
-from scsipub.iscsi.digest import crc32c
+from scsipub.iscsi.digest import RIGHT, crc32c
 from scsipub.iscsi.framing import BHS, measure_untrusted
 from scsipub.iscsi.login_records import Negotiated
 from scsipub.iscsi.numbering import MASK, serial_distance
@@ -92,8 +92,7 @@ class Session(Answers):
         good = True
         if length and self.negotiated.data_digest:
             padded = start + ((length + 3) & ~3)
-            digest = int.from_bytes(view[padded : padded + 4], "little")
-            good = crc32c(view[start:padded]) == digest
+            good = crc32c(view[start : padded + 4]) == RIGHT
         return view[BHS:ahs_end], view[start : start + length], good
 
     def _dispatch(self, view: memoryview, now: float) -> None:

@@ -19,7 +19,7 @@ import struct
 from typing import Self
 
 import attrs
-import google_crc32c
+from crc32c import crc32c
 
 from scsipub.storage.base import SECTOR, BaseIdentity
 
@@ -125,14 +125,14 @@ class Header:
             self.creation, self.boot, self.owner, self.name.encode("ascii"),
         )  # fmt: skip
         body = start.ljust(HEADER - _CRC.size, b"\0")
-        return body + _CRC.pack(google_crc32c.value(body))
+        return body + _CRC.pack(crc32c(body))
 
     @classmethod
     def unpack(cls, raw: bytes, part: Part) -> Self:
         """Read a header, or raise OverlayRefused."""
         if len(raw) != HEADER:
             raise OverlayRefused(f".{part.value} is shorter than its header")
-        if _CRC.unpack(raw[-_CRC.size :])[0] != google_crc32c.value(raw[: -_CRC.size]):
+        if _CRC.unpack(raw[-_CRC.size :])[0] != crc32c(raw[: -_CRC.size]):
             raise OverlayRefused(f".{part.value} has a damaged header")
         magic, version, sector, sectors, length, sha256, creation, boot, owner, name = _HEADER.unpack_from(
             raw

@@ -7,6 +7,8 @@ must leave the same bytes behind.  ``tests/target/test_turn.py`` holds the two w
 
 Everything is read by offset and local names; each check says in a word why the slow way is needed."""
 
+from crc32c import crc32c
+
 from scsipub.iscsi.data import (
     CDB_AS_16,
     COMMAND_AS_10,
@@ -16,7 +18,7 @@ from scsipub.iscsi.data import (
     OP_RESPONSE,
     RESPONSE,
 )
-from scsipub.iscsi.digest import crc32c
+from scsipub.iscsi.digest import DIGEST, RIGHT
 from scsipub.target.nexus import Nexus
 
 SMALL = 64 * 1024  # longer reads are streams
@@ -34,6 +36,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     nexus.now = now
     unpack, unpack_16 = COMMAND_AS_10.unpack_from, CDB_AS_16.unpack_from
     pack_data_in, pack_response = DATA_IN.pack_into, RESPONSE.pack_into
+    pack_digest = DIGEST.pack_into
     header_digest, data_digest = negotiated.header_digest, negotiated.data_digest
     before = 52 if header_digest else 48  # from the start of a PDU to its data
     after = 4 if data_digest else 0  # behind it
@@ -77,7 +80,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                 and not session.discarding
                 and not (backing := path.backing).running  # else ranges must be compared
                 and not backing.waiting
-                and (not header_digest or (end - at >= 52 and _digest_fits(view, at, at + 48)))
+                and (not header_digest or (end - at >= 52 and crc32c(view[at : at + 52], 0, 0) == RIGHT))
             ):
                 first = lba << path.shift
                 used = out.used
@@ -90,7 +93,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                         and path.lane.may_write
                         and stop + after <= end
                         and now >= backing.inline_after
-                        and (not data_digest or _digest_fits(view, start, stop))
+                        and (not data_digest or crc32c(view[start : stop + 4], 0, 0) == RIGHT)
                         and backing.disk.write_now(first, view[start:stop])
                     ):
                         at = stop + after
@@ -102,7 +105,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                             (cmd_sn + session.window - 1) & 0xFFFFFFFF, 0, 0, 0,
                         )  # fmt: skip
                         if header_digest:
-                            outview[used + 48 : used + 52] = _digest(outview, used, used + 48)
+                            pack_digest(outview, used + 48, crc32c(outview[used : used + 48], 0, 0))
                         out.used = used + before
                         operations += 1
                         bytes_written += size
@@ -125,9 +128,9 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                             (cmd_sn + session.window - 1) & 0xFFFFFFFF, 0, 0, 0,
                         )  # fmt: skip
                         if header_digest:
-                            outview[used + 48 : used + 52] = _digest(outview, used, used + 48)
+                            pack_digest(outview, used + 48, crc32c(outview[used : used + 48], 0, 0))
                         if data_digest:
-                            outview[stop : stop + 4] = _digest(outview, start, stop)
+                            pack_digest(outview, stop, crc32c(outview[start:stop], 0, 0))
                             stop += 4
                         out.used = stop
                         operations += 1
@@ -145,12 +148,3 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
         counters.bytes_read += bytes_read
         counters.bytes_written += bytes_written
     return at
-
-
-def _digest(view: memoryview, start: int, stop: int) -> bytes:
-    return crc32c(view[start:stop]).to_bytes(4, "little")
-
-
-def _digest_fits(view: memoryview, start: int, stop: int) -> bool:
-    """Does the digest behind ``view[start:stop]`` match?  If not, the slow way knows what that means."""
-    return int.from_bytes(view[stop : stop + 4], "little") == crc32c(view[start:stop])

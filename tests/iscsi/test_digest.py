@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsipub.iscsi.digest import crc32c, digest
+from scsipub.iscsi.digest import RIGHT, crc32c, digest
 
 # RFC 7143 appendix A.4 (CRC Examples)
 EXAMPLES = {
@@ -34,6 +34,18 @@ def test_the_examples_of_the_rfc_come_out(name: str) -> None:
 def test_a_digest_does_not_care_how_its_input_is_cut(data: bytes, cut: int) -> None:
     """Header and AHS, or data and pad, may lie in different buffers of any kind."""
     assert digest(bytearray(data[:cut]), memoryview(data)[cut:]) == digest(data)
+
+
+@given(st.binary(max_size=200))
+def test_what_ends_in_its_right_digest_has_one_sum(data: bytes) -> None:
+    """What framing and the turn look for, with one call instead of two."""
+    assert crc32c(data + digest(data)) == RIGHT
+
+
+@given(st.binary(max_size=100), st.binary(min_size=4, max_size=4))
+def test_no_other_end_has_that_sum(data: bytes, end: bytes) -> None:
+    """A wrong digest is never taken for a right one."""
+    assert (crc32c(data + end) == RIGHT) is (end == digest(data))
 
 
 @given(st.binary(min_size=1, max_size=100), st.integers(0, 799))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Self
 
 import attrs
-import google_crc32c
+from crc32c import crc32c
 
 NO_TAG = 0xFFFFFFFF
 NOP_OUT, COMMAND, TASK, LOGIN, TEXT, DATA_OUT, LOGOUT = 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
@@ -76,7 +76,7 @@ class Result:
 
 def digest(data: bytes) -> bytes:
     """CRC32C as it goes over the wire: little-endian.  §13.1."""
-    return int(google_crc32c.value(data)).to_bytes(4, "little")
+    return crc32c(data).to_bytes(4, "little")
 
 
 def format_keys(pairs: Iterable[tuple[str, str]]) -> bytes:
