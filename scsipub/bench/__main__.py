@@ -1,11 +1,12 @@
 """``python -m scsipub.bench iscsi://HOST:PORT/TARGET/LUN``: measure a target, print a line or JSON."""
 
 import json
+from typing import Any
 
 import click
 
 from scsipub.bench.client import run
-from scsipub.bench.job import Job
+from scsipub.bench.job import Digests, Job
 from scsipub.bench.wire import TargetError, Url
 
 _JOB = Job()
@@ -23,11 +24,17 @@ _JOB = Job()
 @click.option("--spin", is_flag=True, help="Poll the socket instead of sleeping; costs a core.")
 @click.option("--span", "span_bytes", default=_JOB.span_bytes, help="Use only so many bytes of the unit.")
 @click.option("--seed", default=_JOB.seed)
+@click.option(
+    "--digests",
+    type=click.Choice([mode.value for mode in Digests]),
+    default=_JOB.digests.value,
+    help="CRC32C of headers and data; checking those that come back costs this client time.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def main(url: str, as_json: bool, **job: int) -> None:
+def main(url: str, as_json: bool, **job: Any) -> None:
     """Measures the logical unit at URL."""
     try:
-        report = run(Url.parse(url), Job(**job))  # type: ignore[arg-type]
+        report = run(Url.parse(url), Job(**job))
     except (OSError, ValueError, TargetError) as error:
         raise click.ClickException(str(error)) from error
     said = report.as_json()

@@ -1,10 +1,12 @@
 """The measuring client: many commands in flight, as little work for each as Python allows.
 
-Source: RFC 7143 §11.3 (SCSI Command), §11.4 (Response), §11.7 (Data-Out, Data-In), §11.8 (R2T).
+Source: RFC 7143 §11.3 (SCSI Command), §11.4 (Response), §11.7 (Data-Out, Data-In), §11.8 (R2T), §13.1
+(digests).
 
 It must never be what is measured: headers are built once and patched, a turn is one ``recv_into`` and one
-``sendmsg``, PDUs are read by offset, and data that was read is counted and thrown away.  ``verify.py`` is the
-client that looks at the bytes."""
+``sendmsg``, PDUs are read by offset, and data that was read is counted and thrown away.  Digests of data are
+made once, those of commands each time; those that come back are looked at only when the job says so.
+``verify.py`` is the client that looks at the bytes."""
 
 import contextlib
 import os
@@ -16,9 +18,10 @@ import time
 from typing import Any
 
 import attrs
+from crc32c import crc32c
 
 from scsipub.bench.histogram import REACH, Histogram
-from scsipub.bench.job import Job, Plan, Report, make_plan
+from scsipub.bench.job import Digests, Job, Plan, Report, make_plan
 from scsipub.bench.wire import (
     COMMAND,
     DATA_IN,
@@ -33,13 +36,14 @@ from scsipub.bench.wire import (
     Session,
     TargetError,
     Url,
+    digest,
 )
 
 BUFFER = 1 << 20
 PIECES = 1000  # of one sendmsg; the kernel takes 1024
 _PATCH = struct.Struct(">IIIIHI")  # tag, length, CmdSN, ExpStatSN, opcode and flags of the CDB, LBA
 _STALL = struct.pack("ll", 1, 0)  # SO_RCVTIMEO: look at the clock once a second even when nothing comes
-_WORDS = struct.Struct(">III")
+_DIGEST = struct.Struct("<I")
 
 
 @attrs.define(eq=False)
@@ -60,7 +64,7 @@ class Lane:
     _read_pieces: list[list[memoryview]] = attrs.Factory(list)
     _write_pieces: list[list[memoryview]] = attrs.Factory(list)
     _cursor: int = 0
-    _left: bytes = b""  # an incomplete header
+    _left: bytes = b""  # an incomplete header; when digests are checked, an incomplete PDU
     _skip: int = 0  # data still to come of a PDU whose header was seen
     _skipped_slot: int = -1  # the command that ends with them
     _payload: memoryview = attrs.field(factory=lambda: memoryview(b""))
@@ -79,16 +83,17 @@ class Lane:
         self._payload = memoryview(os.urandom(size))
         self._free = list(range(depth))
         self._sent_at = [0] * depth
-        self._heads = bytearray(depth * 96)
+        before = 52 if session.digests else 48
+        self._heads = bytearray(depth * 2 * before)
         blocks = size // self._block_size()
         for slot in range(depth):
             for number, flags, length in ((0, 0xC1, 0), (1, 0x21 if rest else 0xA1, at_once)):
-                at = slot * 96 + number * 48
+                at = (slot * 2 + number) * before
                 struct.pack_into(">BBHIQ", self._heads, at, COMMAND, flags, 0, length, session.url.lun << 48)
                 struct.pack_into(">H", self._heads, at + 39, blocks)
-            view = memoryview(self._heads)[slot * 96 : slot * 96 + 96]
-            self._read_pieces.append([view[:48]])
-            out = [view[48:]] + ([self._payload[:at_once]] if at_once else [])
+            view = memoryview(self._heads)[slot * 2 * before : (slot + 1) * 2 * before]
+            self._read_pieces.append([view[:before]])
+            out = [view[before:]] + (self._segment_of(0, at_once) if at_once else [])
             self._write_pieces.append(out + self._data_out(slot, NO_TAG, at_once, rest))
 
     def _block_size(self) -> int:
@@ -97,6 +102,11 @@ class Lane:
     @property
     def in_flight(self) -> int:
         return self.job.depth - len(self._free)
+
+    def _segment_of(self, start: int, end: int) -> list[memoryview]:
+        """A data segment of what is written, and its digest."""
+        data = self._payload[start:end]
+        return [data, memoryview(digest(data))] if self.session.digests else [data]
 
     def _data_out(self, slot: int, transfer_tag: int, offset: int, count: int) -> list[memoryview]:
         """One sequence of Data-Outs as pieces for sendmsg."""
@@ -108,7 +118,9 @@ class Lane:
             lun = self.session.url.lun << 48
             struct.pack_into(">BBHIQII", head, 0, DATA_OUT, final, 0, end - start, lun, slot, transfer_tag)
             struct.pack_into(">IIII", head, 28, self.session.exp_stat_sn, 0, number, start)
-            pieces += [memoryview(head), self._payload[start:end]]
+            if self.session.digests:
+                head += digest(head)
+            pieces += [memoryview(head), *self._segment_of(start, end)]
         return pieces
 
     # Hot: once per turn, with a loop of one step per command.
@@ -122,16 +134,22 @@ class Lane:
         lbas, reads, cursor = self.plan.lbas, self.plan.reads, self._cursor
         heads, patch, sent_at, last = self._heads, _PATCH.pack_into, self._sent_at, len(lbas) - 1
         size, cmd_sn, exp_stat_sn = self.job.block_size, session.cmd_sn, session.exp_stat_sn
+        digests, view, pack_digest = session.digests, memoryview(heads), _DIGEST.pack_into
+        command = 52 if digests else 48
         pieces: list[memoryview] = []
         now = time.perf_counter_ns()
         for _ in range(count):
             slot = free.pop()
             if reads[cursor]:
-                patch(heads, slot * 96 + 16, slot, size, cmd_sn, exp_stat_sn, 0x2800, lbas[cursor])
+                at = slot * 2 * command
+                patch(heads, at + 16, slot, size, cmd_sn, exp_stat_sn, 0x2800, lbas[cursor])
                 pieces += self._read_pieces[slot]
             else:
-                patch(heads, slot * 96 + 64, slot, size, cmd_sn, exp_stat_sn, 0x2A00, lbas[cursor])
+                at = (slot * 2 + 1) * command
+                patch(heads, at + 16, slot, size, cmd_sn, exp_stat_sn, 0x2A00, lbas[cursor])
                 pieces += self._write_pieces[slot]
+            if digests:
+                pack_digest(heads, at + 48, crc32c(view[at : at + 48], 0, 0))
             sent_at[slot] = now
             cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
             cursor = cursor + 1 if cursor < last else 0
@@ -172,6 +190,8 @@ class Lane:
         now = time.perf_counter_ns()
         end, at = kept + got, 0
         unpack, free, sent_at, buckets = HEAD.unpack_from, self._free, self._sent_at, self.latency.buckets
+        before, after = (52, 4) if self.session.digests else (48, 0)
+        checked = self.job.digests == Digests.CHECKED
         ended = -1
         if self._skip:
             if self._skip > end:
@@ -189,11 +209,14 @@ class Lane:
                 free.append(ended)
                 self.done += 1
                 ended = -1
-            if end - at < 48:
+            if end - at < before:
                 break
             opcode, bits, response, status, lengths, slot, stat_sn = unpack(view, at)
+            length = (lengths & DATA_LENGTH) + 3 & ~3
+            if checked and not self._sums(at, end, length):
+                break
             last = at
-            at += 48 + ((lengths & DATA_LENGTH) + 3 & ~3)
+            at += before + length + after if length else before
             if opcode == DATA_IN:
                 if bits & 1:
                     ended = slot
@@ -218,6 +241,20 @@ class Lane:
             self.session.max_cmd_sn = int.from_bytes(view[last + 32 : last + 36], "big")
         return True
 
+    def _sums(self, at: int, end: int, length: int) -> bool:
+        """Whether the PDU at ``at`` is all here; if so, its digests are right."""
+        view, start = self.view, at + 52
+        stop = start + length
+        if (stop + 4 if length else start) > end:
+            if stop + 4 - at > BUFFER:
+                raise TargetError(f"a data segment of {length} bytes is more than we said we take")
+            return False
+        if view[at + 48 : start] != digest(view[at : at + 48]):
+            raise TargetError(f"wrong header digest: {bytes(view[at:start]).hex()}")
+        if length and view[stop : stop + 4] != digest(view[start:stop]):
+            raise TargetError(f"wrong data digest: {bytes(view[at:start]).hex()}")
+        return True
+
     def _other(self, opcode: int, head: bytes) -> None:
         """What does not belong to a command: pings are answered, everything else ends the measurement."""
         if opcode != NOP_IN:
@@ -227,6 +264,8 @@ class Lane:
             answer[:2] = bytes((NOP_OUT | 0x40, 0x80))
             answer[8:24] = head[8:16] + b"\xff\xff\xff\xff" + head[20:24]
             struct.pack_into(">II", answer, 24, self.session.cmd_sn, self.session.exp_stat_sn)
+            if self.session.digests:
+                answer += digest(answer)
             self.send([memoryview(answer)])
 
 
@@ -237,7 +276,8 @@ def run(url: Url, job: Job) -> Report:
     try:
         for number in range(job.connections):
             isid = random.getrandbits(24) << 8 | number & 0xFF  # never somebody else's session
-            session = Session.open(url, job.initiator, isid=isid)
+            digests = job.digests != Digests.NONE
+            session = Session.open(url, job.initiator, isid=isid, digests=digests)
             plan = make_plan(job, *session.capacity(), number)
             lanes.append(Lane(session, job, plan, view))
         return _measure(lanes, job)

@@ -3,6 +3,7 @@
 Pure; randomness comes in as a seed, so two runs ask for the same blocks in the same order."""
 
 import random
+from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -10,6 +11,18 @@ import attrs
 from scsipub.bench.histogram import Histogram
 
 PLAN = 1 << 16  # addresses planned ahead; the plan is gone through again and again
+
+
+class Digests(StrEnum):
+    """CRC32C over headers and data (RFC 7143 §13.1), and how much of the work the client does.
+
+    Every mode but ``none`` makes right digests for all that is sent.  ``unchecked`` skips those that come
+    back: the client stays cheap and the target is what is measured, but nobody learns whether it sums
+    rightly.  ``checked`` looks at every one, as a real initiator does, and pays for it."""
+
+    NONE = "none"
+    UNCHECKED = "unchecked"
+    CHECKED = "checked"
 
 
 @attrs.frozen(kw_only=True)
@@ -26,6 +39,7 @@ class Job:
     spin: bool = False  # poll the socket instead of sleeping
     span_bytes: int = 0  # use only so much of the unit; 0: all of it
     seed: int = 1
+    digests: Digests = attrs.field(default=Digests.NONE, converter=Digests)
     initiator: str = "iqn.2025-01.pub.scsipub:bench"
 
 

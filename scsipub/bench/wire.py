@@ -1,13 +1,14 @@
 """Just enough iSCSI to measure a target: an address, a login, the layout of the four hot PDUs.
 
-Source: RFC 7143 §6 (login), §11.3, §11.4, §11.7, §11.8.  A client of any target, so it uses none of the
-target's own code.  Blocking sockets; knows no threads and no event loop."""
+Source: RFC 7143 §6 (login), §11.3, §11.4, §11.7, §11.8, §13.1 (digests).  A client of any target, so it
+uses none of the target's own code.  Blocking sockets; knows no threads and no event loop."""
 
 import socket
 import struct
 from typing import Self
 
 import attrs
+from crc32c import crc32c
 
 NO_TAG = 0xFFFFFFFF
 NOP_OUT, COMMAND, LOGIN, DATA_OUT, LOGOUT = 0x00, 0x01, 0x03, 0x05, 0x06
@@ -34,10 +35,16 @@ OFFER = {
     "DefaultTime2Wait": "2",
     "DefaultTime2Retain": "0",
 }
+DIGESTS = ("HeaderDigest", "DataDigest")
 
 
 class TargetError(Exception):
     """The target answered with an error, or with something a target never sends."""
+
+
+def digest(data: bytes | bytearray | memoryview) -> bytes:
+    """CRC32C as it stands on the wire, lowest byte first."""
+    return crc32c(data, 0, 0).to_bytes(4, "little")
 
 
 @attrs.frozen
@@ -72,6 +79,7 @@ class Session:
     exp_stat_sn: int = 0
     max_cmd_sn: int = 1
     agreed: dict[str, str] = attrs.Factory(dict)
+    digests: bool = False  # both of them travel, once logged in
 
     @classmethod
     def open(
@@ -83,14 +91,17 @@ class Session:
         timeout: float = 15.0,
         source: str | None = None,
         settle: bool = True,
+        digests: bool = False,
     ) -> Self:
-        """Connects, logs in, and takes the unit attentions that wait for a newcomer."""
+        """Connects, logs in, and takes the unit attentions that wait for a newcomer.
+
+        ``digests``: ask for both, CRC32C, and take nothing less."""
         origin = (source, 0) if source else None
         sock = socket.create_connection((url.host, url.port), timeout, origin)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             session = cls(url, name, sock)
-            session._login(isid)
+            session._login(isid, digests)
             for _ in range(10 if settle else 0):
                 if session.command(bytes(6))[0] == 0:
                     break
@@ -99,8 +110,10 @@ class Session:
             raise
         return session
 
-    def _login(self, isid: int) -> None:
+    def _login(self, isid: int, digests: bool) -> None:
         keys = {"InitiatorName": self.name, "SessionType": "Normal", "TargetName": self.url.target} | OFFER
+        if digests:
+            keys |= dict.fromkeys(DIGESTS, "CRC32C")
         data = b"".join(f"{key}={value}".encode() + b"\0" for key, value in keys.items())
         isid_field = b"\x80" + isid.to_bytes(5, "big")
         # Stage 1 to stage 3 at once, as open-iscsi does without a password.
@@ -116,24 +129,38 @@ class Session:
                 key, _, value = line.decode().partition("=")
                 self.agreed[key] = value
             if bhs[1] & 0x80:
-                return
+                break
             head = struct.pack(
                 ">BBHI6sHI HHII", 0x43, 0x87, 0, 0, isid_field, 0, 0, 0, 0, self.cmd_sn, self.exp_stat_sn
             )
             self.sock.sendall(head.ljust(48, b"\0"))
+        if digests and any(self.agreed.get(key) != "CRC32C" for key in DIGESTS):
+            raise TargetError("the target does not agree to both digests")
+        self.digests = digests
+
+    def send(self, head: bytes | bytearray) -> None:
+        """A PDU without data."""
+        self.sock.sendall(head + digest(head) if self.digests else head)
 
     def receive(self) -> tuple[bytes, bytes]:
-        """The next PDU: header and data.  Waits."""
+        """The next PDU: header and data, its digests checked.  Waits."""
         bhs = self._take(48)
         length = int.from_bytes(bhs[5:8], "big")
-        data = self._take(bhs[4] * 4 + length + -length % 4)
+        ahs = self._take(bhs[4] * 4)
+        if self.digests and self._take(4) != digest(bhs + ahs):
+            raise TargetError(f"wrong header digest: {bhs.hex()}")
+        data = self._take(length + -length % 4)
+        if self.digests and data and self._take(4) != digest(data):
+            raise TargetError(f"wrong data digest: {bhs.hex()}")
         opcode = bhs[0] & 0x3F
         if opcode != R2T and (opcode != DATA_IN or bhs[1] & 1):  # those two carry none of their own
             self.exp_stat_sn = int.from_bytes(bhs[24:28], "big") + 1 & 0xFFFFFFFF
         self.max_cmd_sn = int.from_bytes(bhs[32:36], "big")
-        return bhs, data[bhs[4] * 4 :][:length]
+        return bhs, data[:length]
 
     def _take(self, count: int) -> bytes:
+        if not count:
+            return b""
         data = self.sock.recv(count, socket.MSG_WAITALL)
         while len(data) < count:
             more = self.sock.recv(count - len(data))
@@ -149,7 +176,7 @@ class Session:
         struct.pack_into(">IIII", head, 16, 0xFFFF, read, self.cmd_sn, self.exp_stat_sn)
         head[32 : 32 + len(cdb)] = cdb
         self.cmd_sn += 1
-        self.sock.sendall(head)
+        self.send(head)
         got = b""
         while True:
             bhs, data = self.receive()
@@ -174,7 +201,7 @@ class Session:
             head = bytearray(48)
             struct.pack_into(">BB", head, 0, LOGOUT | 0x40, 0x80)
             struct.pack_into(">IIII", head, 16, 0xFFFE, 0, self.cmd_sn, self.exp_stat_sn)
-            self.sock.sendall(head)
+            self.send(head)
             while self.receive()[0][0] & 0x3F != LOGOUT_DONE:
                 pass
         except (OSError, TargetError):

@@ -4,7 +4,8 @@
     python -m tests.bench --write                                          docs/speed.md and its plot
 
 For each run and row both servers are measured one after the other, beginning with the other one each time, so
-that a slow minute of the machine hits both.  CPU time is that of all serving processes, from /proc."""
+that a slow minute of the machine hits both.  A row with digests follows its row without, and is measured
+against it too.  CPU time is that of all serving processes, from /proc."""
 
 import contextlib
 import shutil
@@ -36,7 +37,7 @@ def measure_all(
     up: list[servers.Server], rows: list[Row], clients: list[str], runs: int, seconds: float
 ) -> Iterator[report.Sample]:
     for run in range(runs):
-        for row in rows:
+        for row in rows if run % 2 == 0 else rows[::-1]:
             for client in clients:
                 for server in up if run % 2 == 0 else up[::-1]:
                     try:
@@ -46,7 +47,7 @@ def measure_all(
                         continue
                     if sample:
                         click.echo(
-                            f"run {run + 1}/{runs} {row.key:22} {client:15} {server.name:8} "
+                            f"run {run + 1}/{runs} {row.key:24} {client:15} {server.name:8} "
                             f"{sample.iops:10,.0f} IOPS {sample.cpu_us:8.1f} µs CPU",
                             err=True,
                         )
@@ -105,7 +106,7 @@ def main(
         samples = list(measure_all(up, rows, clients, runs, seconds))
 
     lines = report.summarise(samples)
-    click.echo(report.table(lines))
+    click.echo(report.tables(lines))
     how = f"medians of {runs} alternating runs of {seconds:g} s, one connection, image of {mebibytes} MiB"
     if json_file:
         options = {"seconds": seconds, "runs": runs, "mebibytes": mebibytes, "serve": serve_args}

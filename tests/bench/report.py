@@ -12,6 +12,7 @@ import attrs
 
 from tests.bench.rows import ROWS, Row
 
+OURS, PEER = "scsipub", "tgt"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -40,10 +41,14 @@ class Line:
     p99: dict[str, float]
     ratio: float | None  # of the medians
     spread: tuple[float, float] | None  # of the ratios of neighbouring runs
+    kept: dict[str, list[float]] = attrs.Factory(dict)  # with digests over without, run by run and server
 
     @property
     def missed(self) -> bool:
-        return self.ratio is not None and self.client == "scsipub.bench" and self.ratio < self.row.goal
+        if self.client != "scsipub.bench":
+            return False
+        slow = self.ratio is not None and self.ratio < self.row.goal
+        return slow or (bool(self.kept.get(OURS)) and statistics.median(self.kept[OURS]) < self.row.keeps)
 
 
 def summarise(samples: Iterable[Sample]) -> list[Line]:
@@ -63,13 +68,20 @@ def summarise(samples: Iterable[Sample]) -> list[Line]:
                 if all(s.latency for s in runs)
             }
             ratio, spread = None, None
-            if {"scsipub", "tgt"} <= iops.keys():
-                ratio = iops["scsipub"] / iops["tgt"]
-                pairs = zip(servers["scsipub"], servers["tgt"], strict=False)
-                ratios = [mine.iops / theirs.iops for mine, theirs in pairs]
-                spread = min(ratios), max(ratios)
-            lines.append(Line(row, client, iops, cpu, p99, ratio, spread))
+            if {OURS, PEER} <= iops.keys():
+                ratio = iops[OURS] / iops[PEER]
+                ratios = _pairwise(servers[OURS], servers[PEER])
+                spread = (min(ratios), max(ratios)) if ratios else None
+            plain = groups.get((row.plain_key, client), {}) if row.digests else {}
+            kept = {name: _pairwise(runs, plain[name]) for name, runs in servers.items() if name in plain}
+            lines.append(Line(row, client, iops, cpu, p99, ratio, spread, kept))
     return lines
+
+
+def _pairwise(runs: list[Sample], others: list[Sample]) -> list[float]:
+    """IOPS of each run over those of the other row in the same run."""
+    by_run = {sample.run: sample.iops for sample in others}
+    return [sample.iops / by_run[sample.run] for sample in runs if sample.run in by_run]
 
 
 def _cell(values: dict[str, float], name: str, form: str) -> str:
@@ -91,7 +103,34 @@ def table(lines: list[Line]) -> str:
         row += [_cell(line.cpu_us, "scsipub", ".1f"), _cell(line.cpu_us, "tgt", ".1f")]
         row += [_cell(line.p99, "scsipub", ",.0f"), _cell(line.p99, "tgt", ",.0f")]
         cells.append(row)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    return _layout(cells)
+
+
+def kept_table(lines: list[Line]) -> str:
+    """How much of its own speed each server keeps with digests; empty when that was not measured."""
+    heads = ["load", "server", "kept with both digests", "of single runs", "CPU µs without", "with"]
+    cells = [heads]
+    cpu = {(line.row.key, line.client): line.cpu_us for line in lines}
+    for line in lines:
+        without = cpu.get((line.row.plain_key, line.client), {})
+        for name, ratios in line.kept.items():
+            kept = f"{statistics.median(ratios):.2f}" if ratios else "–"
+            if name == OURS and line.row.keeps and ratios:
+                kept += f" ({'missed' if line.missed else 'goal'} {line.row.keeps})"
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "–"
+            row = [line.row.name.removesuffix(", both digests"), name, kept, spread]
+            cells.append([*row, _cell(without, name, ".1f"), _cell(line.cpu_us, name, ".1f")])
+    return _layout(cells) if len(cells) > 1 else ""
+
+
+def tables(lines: list[Line]) -> str:
+    """Everything there is to print."""
+    return "\n\n".join(part for part in (table(lines), kept_table(lines)) if part)
+
+
+def _layout(cells: list[list[str]]) -> str:
+    """Markdown of a row of heads and the rows below them; the first two columns are names."""
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     # Names to the left, numbers to the right.
     rows = [
         "| "
@@ -136,7 +175,7 @@ def write_page(page: Path, lines: list[Line], how: str) -> None:
     if not after:
         raise ValueError(f"{page} has no {BEGIN} … {END}")
     measured = (
-        f"{BEGIN}\nMeasured {time.strftime('%Y-%m-%d')} on {machine()}; {how}.\n\n{table(lines)}\n{END}"
+        f"{BEGIN}\nMeasured {time.strftime('%Y-%m-%d')} on {machine()}; {how}.\n\n{tables(lines)}\n{END}"
     )
     page.write_text(before + measured + after)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from scsipub.bench.client import run
-from scsipub.bench.job import Job
-from scsipub.bench.wire import TargetError, Url
+from scsipub.bench.client import Lane, run
+from scsipub.bench.job import Job, make_plan
+from scsipub.bench.wire import Session, TargetError, Url
 from tests.support.tiny_target import tiny_target
 
 SHORT = {"seconds": 0.1, "ramp_seconds": 0.0}
@@ -81,6 +81,65 @@ def test_pings_are_answered():
         measure(target, depth=1)
 
         assert target.pongs > 0
+
+
+@pytest.mark.parametrize("mode", ["unchecked", "checked"])
+@pytest.mark.parametrize(
+    ("job", "keys"),
+    [
+        ({}, {}),
+        ({"read_percent": 0, "block_size": 65536, "depth": 4}, {}),
+        ({"read_percent": 0, "block_size": 65536, "depth": 4}, {"InitialR2T": "Yes", "ImmediateData": "No"}),
+        ({"block_size": 1 << 20, "depth": 3}, {}),
+    ],
+    ids=["reads", "immediate data", "data that was asked for", "reads longer than the buffer"],
+)
+def test_everything_that_is_sent_has_its_digests(mode, job, keys):
+    """RFC 7143 §13.1."""
+    with tiny_target(digests=True, segment=65536) as target:
+        target.keys |= keys
+        report = measure(target, digests=mode, **job)
+
+        assert report.operations_total == len(io(target)) > 0
+        assert target.wrong_digests == 0
+
+
+def test_pings_have_their_digests():
+    with tiny_target(digests=True, pings=True) as target:
+        measure(target, digests="checked")
+
+        assert target.pongs > 0
+        assert target.wrong_digests == 0
+
+
+@pytest.mark.parametrize("which", ["header", "data"])
+def test_a_wrong_digest_ends_the_measurement_when_they_are_checked(which):
+    with tiny_target(digests=True) as target:
+        session = Session.open(Url.parse(target.url), "iqn.test:me", digests=True)
+        plan = make_plan(Job(), *session.capacity(), 0)
+        job = Job(digests="checked", depth=1)
+        lane = Lane(session, job, plan, memoryview(bytearray(1 << 20)))
+        target.lies_about = which
+        lane.issue()
+        with pytest.raises(TargetError, match=f"wrong {which} digest"):
+            while True:
+                lane.receive(0)
+
+
+def test_nobody_looks_at_them_when_they_are_not():
+    with tiny_target(digests=True) as target:
+        session = Session.open(Url.parse(target.url), "iqn.test:me", digests=True)
+        plan = make_plan(Job(), *session.capacity(), 0)
+        lane = Lane(session, Job(digests="unchecked", depth=1), plan, memoryview(bytearray(1 << 20)))
+        target.lies_about = "data"
+        lane.issue()
+        while not lane.done:
+            lane.receive(0)
+
+
+def test_a_target_that_does_not_want_digests_is_not_measured_with_them():
+    with tiny_target() as target, pytest.raises(TargetError, match="both digests"):
+        measure(target, digests="unchecked")
 
 
 def test_an_error_status_ends_the_measurement():

@@ -2,8 +2,11 @@
 
 import pytest
 
-from tests.bench.report import BEGIN, END, Sample, summarise, table, write_page, write_plot
+from tests.bench.report import BEGIN, END, Sample, summarise, table, tables, write_page, write_plot
 from tests.bench.rows import ROWS
+
+DIGESTS = next(row for row in ROWS if row.digests)
+PLAIN = next(row for row in ROWS if row.key == DIGESTS.plain_key)
 
 
 def sample(server, run, iops, client="scsipub.bench", row=ROWS[0].key):
@@ -44,6 +47,43 @@ def test_one_server_alone_has_no_ratio():
 
     assert line.ratio is None
     assert "–" in table([line])
+
+
+def with_and_without(*pairs):
+    """(IOPS with digests, IOPS without) of our server for each run."""
+    for run, (digests, plain) in enumerate(pairs):
+        yield sample("scsipub", run, digests, row=DIGESTS.key)
+        yield sample("scsipub", run, plain, row=PLAIN.key)
+
+
+def test_digests_are_measured_against_the_same_run_without():
+    (plain, digests) = summarise(with_and_without((60, 100), (140, 200), (40, 50)))
+
+    assert plain.kept == {}
+    assert digests.kept == {"scsipub": [0.6, 0.7, 0.8]}
+
+
+@pytest.mark.parametrize(("kept", "missed"), [(59, True), (60, False)])
+def test_what_digests_leave_is_missed_below_the_goal_and_met_at_it(kept, missed):
+    lines = summarise(with_and_without((kept, 100)))
+
+    assert [line.missed for line in lines] == [False, missed]
+    assert ("(missed 0.6)" in tables(lines)) is missed
+    assert ("(goal 0.6)" in tables(lines)) is not missed
+
+
+def test_digests_alone_have_nothing_to_be_measured_against():
+    (line,) = summarise([sample("scsipub", 0, 1, row=DIGESTS.key)])
+
+    assert not line.missed
+    assert "kept" not in tables([line])
+
+
+def test_a_run_that_failed_takes_no_other_for_its_neighbour():
+    said = [*samples((100, 40), (300, 50))][1:]  # our first run is missing
+    (line,) = summarise(said)
+
+    assert line.spread == (6.0, 6.0)
 
 
 def test_the_page_keeps_what_a_person_wrote(tmp_path):

@@ -29,6 +29,17 @@ def test_a_session_logs_in_asks_the_capacity_and_logs_out():
         session.close()
 
 
+@pytest.mark.parametrize("which", ["header", "data"])
+def test_small_commands_check_their_digests(which):
+    with tiny_target(digests=True, blocks=100) as target:
+        session = Session.open(Url.parse(target.url), "iqn.test:me", digests=True)
+        assert session.capacity() == (100, 512)
+        target.lies_about = which
+
+        with pytest.raises(TargetError, match=f"wrong {which} digest"):
+            session.capacity()
+
+
 def test_a_refused_login_says_the_status():
     with tiny_target(login_status=0x0203) as target, pytest.raises(TargetError, match="0203h"):
         Session.open(Url.parse(target.url), "iqn.test:me")

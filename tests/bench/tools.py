@@ -48,6 +48,7 @@ def _run(words: list[str], seconds: float) -> str:
 def ours(url: str, row: Row, seconds: float) -> Outcome:
     words = [sys.executable, "-m", "scsipub.bench", url, "--json", f"--seconds={seconds}"]
     words += [f"--depth={row.depth}", f"--block-size={row.block_size}", f"--read={0 if row.write else 100}"]
+    words += ["--digests=unchecked"] if row.digests else []  # the server is what is measured
     said = json.loads(_run(words + (["--sequential"] if row.sequential else []), seconds))
     return Outcome(
         said["iops"], said["operations_total"], said["latency_us"], said["client_cpu_us_per_operation"]
@@ -55,8 +56,8 @@ def ours(url: str, row: Row, seconds: float) -> Outcome:
 
 
 def iscsi_perf(url: str, row: Row, seconds: float) -> Outcome | None:
-    """It can only read, and counts whole seconds."""
-    if row.write:
+    """It can only read, without digests, and counts whole seconds."""
+    if row.write or row.digests:
         return None
     whole = max(1, round(seconds))
     words = ["iscsi-perf", "-m", str(row.depth), "-b", str(row.block_size // 512), "-t", str(whole)]
@@ -70,8 +71,10 @@ def iscsi_perf(url: str, row: Row, seconds: float) -> Outcome | None:
 _rates: dict[tuple[str, str], float] = {}
 
 
-def qemu_img(url: str, row: Row, seconds: float) -> Outcome:
-    """It makes a number of requests; a probe finds out how many fill the time."""
+def qemu_img(url: str, row: Row, seconds: float) -> Outcome | None:
+    """It makes a number of requests, without digests; a probe finds out how many fill the time."""
+    if row.digests:
+        return None
     probed = 0
     if (url, row.key) not in _rates:
         probed = PROBE if row.depth > 1 else PROBE // 4

@@ -24,6 +24,7 @@ from tests.support.pdus import (
     NOP_OUT,
     R2T,
     RESPONSE,
+    digest,
     format_keys,
 )
 
@@ -52,6 +53,9 @@ class TinyTarget:
     wipes: bool = False  # when it hangs up, the disk is lost
     login_status: int = 0
     pings: bool = False  # a NOP-In before every answer
+    digests: bool = False  # agrees to both, and checks what it gets
+    lies_about: str = ""  # "header" or "data": whose digest is wrong in everything after the login
+    wrong_digests: int = 0  # that came from initiators
     disk: bytearray = attrs.field(init=False)
     commands: list[bytes] = attrs.Factory(list)  # CDBs, in order
     pongs: int = 0
@@ -92,6 +96,7 @@ class _Connection:
     stat_sn: int = 100
     cmd_sn: int = 1
     waiting: list[tuple[bytes, bytes]] = attrs.Factory(list)
+    digests: bool = False
 
     def run(self) -> None:
         while True:
@@ -111,9 +116,22 @@ class _Connection:
                 return
 
     def _pdu(self) -> tuple[bytes, bytes]:
-        head = self._take(48)
+        head = self._summed(48)
         length = int.from_bytes(head[5:8], "big")
-        return head, self._take(length + -length % 4)[:length]
+        return head, self._summed(length + -length % 4)[:length]
+
+    def _summed(self, count: int) -> bytes:
+        data = self._take(count)
+        if count and self.digests and self._take(4) != digest(data):
+            self.target.wrong_digests += 1
+        return data
+
+    def _send(self, head: bytes | bytearray, data: bytes = b"") -> None:
+        parts = {"header": bytes(head), "data": data + bytes(-len(data) % 4)}
+        for name, part in parts.items():
+            self.sock.sendall(part)
+            if part and self.digests:
+                self.sock.sendall(digest(part if name != self.target.lies_about else part + b"!"))
 
     def _data_of(self, tag: bytes) -> tuple[bytes, bytes]:
         """The next Data-Out of one command; what else comes has to wait."""
@@ -135,12 +153,16 @@ class _Connection:
 
     def _login(self, bhs: bytes) -> None:
         flags = bhs[1] & 0x8F
-        data = b"" if self.target.login_status else format_keys(self.target.keys.items())
+        keys = self.target.keys
+        if self.target.digests:
+            keys = keys | {"HeaderDigest": "CRC32C", "DataDigest": "CRC32C"}
+        data = b"" if self.target.login_status else format_keys(keys.items())
         head = bytearray(48)
         struct.pack_into(">BB2xI", head, 0, LOGIN_DONE, flags, len(data))
         head[8:14], head[15], head[16:20] = bhs[8:14], 1, bhs[16:20]
         struct.pack_into(">IIIH", head, 24, *self._numbers(), self.target.login_status)
-        self.sock.sendall(head + data + bytes(-len(data) % 4))
+        self._send(head, data)
+        self.digests = self.target.digests
 
     def _numbers(self) -> tuple[int, int, int]:
         self.stat_sn += 1
@@ -164,7 +186,7 @@ class _Connection:
         said = self._numbers() if numbers else (0, self.cmd_sn, self.cmd_sn + self.target.window - 1)
         struct.pack_into(">IIII", head, 20, other, *said)
         struct.pack_into(f">{len(tail)}I", head, 36, *tail)
-        self.sock.sendall(head + data + bytes(-len(data) % 4))
+        self._send(head, data)
 
     def _command(self, bhs: bytes, data: bytes) -> None:
         target, tag, cdb = self.target, bhs[16:20], bhs[32:48]
@@ -178,7 +200,7 @@ class _Connection:
             head = bytearray(48)
             struct.pack_into(">BB", head, 0, NOP_IN, 0x80)
             struct.pack_into(">IIIII", head, 16, NO_TAG, 77, self.stat_sn, self.cmd_sn, self.cmd_sn + 31)
-            self.sock.sendall(head)
+            self._send(head)
         code = cdb[0]
         if code in (0x28, 0x2A):
             first, count = int.from_bytes(cdb[2:6], "big"), int.from_bytes(cdb[7:9], "big")
