@@ -64,6 +64,8 @@ WALLS = {
     "scsipub/cli": {
         f"scsipub.{room}" for room in ("iscsi", "scsi", "target", "worker", "web", "store", "bench")
     },
+    # The client's end: it runs where there is no daemon.
+    "scsipub/connect": CORE | ABOVE | {"supervisor"},
     "scsipub/web": CORE | {"scsipub.worker", "scsipub.control", "scsipub.cli"},
     # It measures any target, so a mistake of ours must not be in both.
     "scsipub/bench": CORE | (ABOVE - {"scsipub.bench"}) | {"supervisor"},

@@ -6,6 +6,8 @@ Each command is thin: it reads the configuration, asks one room, and shows the a
 import click
 
 from scsipub import __version__
+from scsipub.cli.certs import certs
+from scsipub.cli.connect import connect
 from scsipub.cli.doctor import doctor
 from scsipub.cli.images import image
 from scsipub.cli.janitor import janitor
@@ -23,7 +25,7 @@ def cli() -> None:
     """
 
 
-for _command in (serve, status, session, image, janitor, doctor):
+for _command in (serve, status, session, image, janitor, doctor, connect, certs):
     cli.add_command(_command)
 
 

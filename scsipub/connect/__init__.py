@@ -1,0 +1,1 @@
+"""Connect: the client's end, for initiators that speak no TLS."""
