@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from scsipub.errors import FramingLost
 from scsipub.iscsi.outbox import Outbox
-from scsipub.iscsi.pdu import NopOut, ReadyToTransfer, ScsiCommand, TextRequest
+from scsipub.iscsi.pdu import NopOut, ReadyToTransfer, ScsiCommand
 from scsipub.limits import Limits
 from scsipub.storage.base import Base
 from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from tests.reference.turn import plain_turn
+from tests.support.command_strategies import BLOCKS, KEYS, MOSTLY_NOT, OTHERS, odd_commands, small_commands
 from tests.support.memory_disk import MemoryDisk
 from tests.support.talk import (
     Talk,
@@ -27,127 +28,10 @@ from tests.support.talk import (
     good,
     pattern,
     read,
-    read_10,
     read_16,
     write,
-    write_10,
     write_16,
 )
-
-BLOCKS = 300
-FIRST_BURST = 4096
-
-# -- what an initiator may come up with ----------------------------------------------------------------------
-
-MOSTLY_NOT = st.sampled_from([False] * 9 + [True])
-
-
-@st.composite
-def small_commands(draw: st.DrawFn) -> ScsiCommand:
-    """READ or WRITE that the fast lane takes."""
-    count = draw(st.sampled_from([1, 2, 7, 8]))
-    lba = draw(st.integers(0, BLOCKS - 8))
-    tag = draw(st.integers(0, 5))
-    wide = draw(st.booleans())
-    if draw(st.booleans()):
-        return read(tag, lba, count, cdb=(read_16 if wide else read_10)(lba, count))
-    data = pattern(count * 512, draw(st.integers(0, 65535)))
-    return write(tag, lba, count, data, cdb=(write_16 if wide else write_10)(lba, count))
-
-
-def _byte(at_10: int, at_16: int, *values: int) -> Any:
-    """A tweak of one byte of the CDB."""
-
-    def tweak(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
-        cdb = bytearray(it.cdb)
-        cdb[at_16 if cdb[0] & 0x80 else at_10] = draw(st.sampled_from(values))
-        return attrs.evolve(it, cdb=bytes(cdb))
-
-    return tweak
-
-
-def _field(name: str, *values: Any) -> Any:
-    return lambda draw, it: attrs.evolve(it, **{name: draw(st.sampled_from(values))})
-
-
-def _lba(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
-    lba = draw(st.sampled_from([BLOCKS - 1, BLOCKS, BLOCKS + 1, 0xFFFFFFFF]))
-    wide = it.cdb[0] & 0x80
-    return attrs.evolve(it, cdb=it.cdb[:2] + lba.to_bytes(8 if wide else 4) + it.cdb[10 if wide else 6 :])
-
-
-def _expected(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
-    expected = it.expected_data_transfer_length + draw(st.sampled_from([-512, -1, 1, 512]))
-    return attrs.evolve(it, expected_data_transfer_length=max(0, expected))
-
-
-def _data(draw: st.DrawFn, it: ScsiCommand) -> ScsiCommand:
-    return attrs.evolve(it, data=pattern(draw(st.sampled_from([0, 1, 512, 1024, 4096, 4097, 8192]))))
-
-
-TWEAKS = [
-    _byte(1, 1, 0x08, 0x10, 0x18, 0x20, 0x01),
-    _byte(6, 14, 0x01, 0x1F, 0x20),
-    _byte(9, 15, 0x01, 0x04),
-    _byte(0, 0, 0x08, 0x0A, 0xA8, 0xAA, 0x2F, 0x00),
-    _field("initiator_task_tag", 0xFFFFFFFF),
-    _field("immediate", True),
-    _field("final", False),
-    _field("read", True, False),
-    _field("write", True, False),
-    _field("attribute", 0, 2, 3, 4, 7),
-    _field("lun", 0x4000 << 48, 1 << 48, 1, 0xC101 << 48),
-    _field("ahs", b"\0\5\1\0abcd"),
-    _lba,
-    _expected,
-    _data,
-]
-
-
-@st.composite
-def odd_commands(draw: st.DrawFn) -> ScsiCommand:
-    """READ or WRITE of any length in which one or two things may be odd."""
-    count = draw(st.sampled_from([0, 1, 8, 9, 16, 128, 129, 200, BLOCKS]))
-    lba = draw(st.integers(0, BLOCKS - count))
-    wide, tag = draw(st.booleans()), draw(st.integers(0, 5))
-    if draw(st.booleans()):
-        it = read(tag, lba, count, cdb=(read_16 if wide else read_10)(lba, count))
-    else:
-        data = pattern(min(count * 512, draw(st.sampled_from([0, FIRST_BURST]))))
-        it = write(tag, lba, count, data, cdb=(write_16 if wide else write_10)(lba, count))
-    for tweak in draw(st.lists(st.sampled_from(TWEAKS), max_size=2)):
-        it = tweak(draw, it)
-    return it
-
-
-OTHERS = st.sampled_from(
-    [
-        command(40),
-        NopOut(immediate=True, initiator_task_tag=41, data=b"ping"),
-        NopOut(initiator_task_tag=42),
-        command(43, bytes.fromhex("120000002400").ljust(16, b"\0"), read=True,
-                expected_data_transfer_length=36),
-        command(44, bytes.fromhex("350000").ljust(16, b"\0")),
-        TextRequest(initiator_task_tag=45, data=b"MaxRecvDataSegmentLength=1024\0"),
-        TextRequest(initiator_task_tag=45, data=b"MaxRecvDataSegmentLength=65536\0"),
-        data_out(0, 0, pattern(512)),
-        data_out(1, 512, pattern(512), final=False),
-    ]
-)  # fmt: skip
-KEYS = st.fixed_dictionaries(
-    {
-        "HeaderDigest": st.booleans(),
-        "DataDigest": st.booleans(),
-        "InitialR2T": st.booleans(),
-        "ImmediateData": st.sampled_from([True, True, True, False]),
-        "MaxRecvDataSegmentLength": st.sampled_from([512, 4096, 65536, 262144]),
-        "MaxBurstLength": st.sampled_from([4096, 262144]),
-        "FirstBurstLength": st.just(FIRST_BURST),
-        "cmd_sn": st.sampled_from([1, 0xFFFFFFF0]),
-        "stat_sn": st.sampled_from([0, 0xFFFFFFF0]),
-    }
-)
-
 
 # -- twins ---------------------------------------------------------------------------------------------------
 
@@ -183,7 +67,7 @@ def same(fast: Talk, slow: Talk) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(
-    said=st.lists(st.tuples(small_commands() | odd_commands() | OTHERS, MOSTLY_NOT), max_size=25),
+    said=st.lists(st.tuples(small_commands() | odd_commands() | OTHERS, MOSTLY_NOT), min_size=6, max_size=25),
     keys=KEYS,
     settled=st.booleans(),
     cached=st.booleans(),
@@ -284,6 +168,70 @@ def test_a_header_that_comes_byte_by_byte_is_a_header(digests):
 
     talk.target(good(1))
     assert talk.disk.content[:512] == pattern(512)
+
+
+KIB = 1024
+SMALL_TRANSFERS = {"limits": Limits(max_transfer_bytes=64 * KIB), "unit": {"max_transfer_bytes": 64 * KIB}}
+CORNERS: list[tuple[dict[str, Any], list[Any]]] = [
+    ({}, [command(1, cmd_sn=2), read(2, cmd_sn=1)]),  # one that waits for its turn
+    ({}, [command(1, cmd_sn=2), write(2, cmd_sn=1, data=pattern(512))]),
+    ({}, [*(write(tag) for tag in range(32)), read(40)]),  # a closed window
+    ({}, [*(write(tag) for tag in range(32)), write(40, data=pattern(512))]),
+    ({}, [read(0xFFFFFFFF), write(0xFFFFFFFF, data=pattern(512))]),
+    ({}, [read(1, blocks=0), write(1, blocks=0)]),
+    ({}, [read(1, lba=BLOCKS, blocks=0), read(1, lba=BLOCKS + 1, blocks=0)]),
+    ({"MaxBurstLength": 4096}, [read(1, blocks=16), read(2, blocks=8)]),
+    ({"MaxRecvDataSegmentLength": 4096}, [read(1, blocks=16), read(2, blocks=8)]),
+    (
+        {"FirstBurstLength": 4096},
+        [write(1, blocks=8, data=pattern(4096)), write(2, blocks=9, data=pattern(4608))],
+    ),
+    ({"ImmediateData": False}, [write(1, data=pattern(512))]),
+    (SMALL_TRANSFERS, [read(1, blocks=128), read(2, blocks=129)]),
+    (SMALL_TRANSFERS, [write(1, blocks=128, data=pattern(65536)), write(2, blocks=129, data=pattern(66048))]),
+    # Data that nobody wants any more, a new command of that tag, and data that nobody asked for.
+    (
+        {"InitialR2T": False},
+        [
+            write(1, lba=BLOCKS, final=False),
+            read(1),
+            data_out(1, 0, pattern(512)),
+            data_out(1, 0, pattern(512)),
+        ],
+    ),
+    ({}, [attrs.evolve(read(1), data=pattern(4)), attrs.evolve(write(2), data=pattern(256))]),
+]
+
+
+@pytest.mark.parametrize(("agreed", "said"), CORNERS)
+@pytest.mark.parametrize("digests", [True, False])
+def test_the_two_ways_agree_in_every_corner(agreed, said, digests):
+    """Where a check that the fast lane leaves out would show."""
+    keys = {"blocks": BLOCKS, "HeaderDigest": digests, "DataDigest": digests, **agreed}
+    fast, slow = full_feature(**keys), full_feature(**keys, way=plain_turn)
+
+    for each in said:
+        for talk in (fast, slow):
+            talk.initiator(each)
+        same(fast, slow)
+
+    assert fast.disk.content == slow.disk.content
+
+
+def test_a_disk_that_was_slow_is_spared_inline_writes_for_a_while():
+    """``inline_after``: until then the loop must not wait for it."""
+    talk = full_feature()
+    talk.held = True
+    talk.backings[0].inline_after = 10.0
+
+    talk.now = 9.9
+    talk.initiator(write(1, data=pattern(512)))
+    talk.target()
+    talk.thread()
+    talk.target(good(1))
+    talk.now = 10.0
+    talk.initiator(write(2, data=pattern(512)))
+    talk.target(good(2))
 
 
 # -- what the fast lane must look at -------------------------------------------------------------------------
