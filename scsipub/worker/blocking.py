@@ -6,7 +6,7 @@ waits for its threads, and a disk is closed only after them."""
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
@@ -18,6 +18,8 @@ from scsipub.target.backing import Backing, Job
 if TYPE_CHECKING:
     from scsipub.worker.connection import Connection
     from scsipub.worker.main import Worker
+
+Said = TypeVar("Said")
 
 log = logging.getLogger("scsipub.worker")
 
@@ -62,4 +64,12 @@ async def run_background(
         error = CheckCondition(*INTERNAL_TARGET_FAILURE, why="background work crashed")
     finally:
         backing.in_background -= 1
-    over(error)
+    beside_sessions(over, error)
+
+
+def beside_sessions(deed: Callable[[Said], None], said: Said) -> None:
+    """Do something that runs in no session's scope: a bug in it must not end the worker."""
+    try:
+        deed(said)
+    except Exception:
+        log.exception("%r crashed", deed)

@@ -27,7 +27,7 @@ from scsipub.scsi.plan import Background
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import Arrival
 from scsipub.target.discovery import PortalPolicy
-from scsipub.worker.blocking import run_background
+from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.certificates import Certificates
 from scsipub.worker.live import Live
 from scsipub.worker.login import Login
@@ -249,12 +249,12 @@ class Worker:
         """Have control keep the reservations of a shared unit; ``done`` hears whether it does."""
 
         async def keep() -> None:
+            why = None
             try:
                 await self.control.call("keep_reservations", {"target": target, "lun": lun, "state": state})
             except (CallError, ChannelClosed) as error:
-                done(str(error))
-            else:
-                done(None)
+                why = str(error)
+            beside_sessions(done, why)
 
         if self.nursery is not None:
             self.nursery.start_soon(keep)

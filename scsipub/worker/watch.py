@@ -24,7 +24,11 @@ async def watch(worker: "Worker") -> None:
     while True:
         await trio.sleep(WALK_SECONDS)
         for i, live in enumerate(list(worker.live.values())):
-            look(worker, live, monotonic())
+            try:
+                look(worker, live, monotonic())
+            except Exception as bug:  # of ours, and nobody else's business
+                worker.telling.crashed(live.arrival, bug)
+                live.child.cancel()
             if i % SLICE == SLICE - 1:
                 await trio.lowlevel.checkpoint()
 
