@@ -388,9 +388,8 @@ class Nexus:
 
     def _held(self) -> int:
         """Write data in memory, and what has been asked for and will be."""
-        coming = (
-            t.burst_end - t.received for t in self.session.tasks.values() if t.target_transfer_tag is not None
-        )
+        tasks = self.session.tasks.values()
+        coming = (t.burst_end - t.received for t in tasks if t.target_transfer_tag is not None)
         return self.buffered + sum(coming)
 
     def is_for(self, task: Task, unit: LogicalUnit) -> bool:
