@@ -4,7 +4,8 @@ Knows storage and scsi through ``target``.  Opens each base once per worker.  A 
 and disks of its own for every session; a shared one has them once, for as long as a session uses it."""
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -35,6 +36,11 @@ class OpenTarget:
     nexuses: set[Nexus] = attrs.field(factory=set)
 
 
+def image_key(lun: LunDescriptor) -> str:
+    """An image that was replaced under its name is another image."""
+    return f"{lun.image} {lun.image_sha256}"
+
+
 # Keeps reservations: (target, LUN, state, called with None or with what went wrong).
 Keeper = Callable[[str, int, dict[str, Any], Callable[[str | None], None]], None]
 
@@ -54,6 +60,7 @@ class Units:
         self.limits = limits
         self.incarnation = incarnation
         self.bases: dict[str, Base] = {}
+        self.users: Counter[str] = Counter()  # disks on each of them
         self.blanks: dict[int, Blank] = {}
         self.shared: dict[str, OpenTarget] = {}
         # Threads open targets.  Two first sessions of a shared one must not both open its disks.
@@ -77,11 +84,19 @@ class Units:
         except BaseException:
             for backing in backings.values():
                 backing.disk.close()
+            self._let_go(lun for lun in descriptor.luns if lun.lun in backings)
             raise
         return OpenTarget(descriptor, backings)
 
     def _open_lun(self, descriptor: TargetDescriptor, lun: LunDescriptor) -> Backing:
         base = self._base(lun)
+        try:
+            return self._open_disk(descriptor, lun, base)
+        except BaseException:
+            self._let_go([lun])
+            raise
+
+    def _open_disk(self, descriptor: TargetDescriptor, lun: LunDescriptor, base: Base | Blank) -> Backing:
         overlay = OverlayId.parse(lun.overlay)
         if overlay is None:
             raise OSError(f"{lun.overlay!r} names no overlay")
@@ -128,11 +143,20 @@ class Units:
             if sectors not in self.blanks:
                 self.blanks[sectors] = Blank(sectors)
             return self.blanks[sectors]
-        # An image that was replaced under its name is another image.
-        key = f"{lun.image} {lun.image_sha256}"
+        key = image_key(lun)
         if key not in self.bases:
             self.bases[key] = Base.open(lun.image, lun.image_sha256)
+        self.users[key] += 1
         return self.bases[key]
+
+    def _let_go(self, luns: Iterable[LunDescriptor]) -> None:
+        """A base is closed with the last disk on it: an image that was removed gives its room back."""
+        with self.finding_base:
+            for key in (image_key(lun) for lun in luns if lun.image is not None):
+                self.users[key] -= 1
+                if not self.users[key]:
+                    del self.users[key]
+                    self.bases.pop(key).close()
 
     def connect(self, opened: OpenTarget, port: InitiatorPort) -> Nexus:
         """A nexus into every unit of the target.
@@ -169,6 +193,7 @@ class Units:
         for backing in opened.backings.values():
             written |= backing.disk.statistics().written
             backing.disk.close()
+        self._let_go(opened.descriptor.luns)
         self.shared.pop(opened.descriptor.name, None) if opened.descriptor.shared else None
         return written
 

@@ -163,7 +163,7 @@ async def test_whether_a_session_is_still_there_can_be_asked(bench):
 
 
 async def test_who_knows_pings_may_be_asked_itself(bench, autojump_clock):
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.005
     peer = await bench.open()
     await peer.ping()
 
@@ -319,7 +319,7 @@ async def test_the_disk_of_a_shared_target_outlives_its_sessions(bench):
 
 async def test_a_drain_asks_who_may_be_asked_and_closes_the_rest(bench, autojump_clock):
     """RFC 7143 §11.9: asynchronous message 1 asks for a logout."""
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.01
     knows, does_not = await bench.open(), await bench.open()
     await knows.ping()
     began = trio.current_time()
@@ -336,7 +336,7 @@ async def test_a_drain_asks_who_may_be_asked_and_closes_the_rest(bench, autojump
 
 
 async def test_a_drain_is_over_as_soon_as_everybody_has_logged_out(bench, autojump_clock):
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.01
     peer = await bench.open()
     await peer.ping()
     began = trio.current_time()
@@ -352,7 +352,7 @@ async def test_a_drain_is_over_as_soon_as_everybody_has_logged_out(bench, autoju
 
 
 async def test_a_socket_that_fails_under_the_drain_does_not_stop_it(bench, autojump_clock):
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.01
     one, other = await bench.open(), await bench.open()
     for peer in (one, other):
         await peer.ping()
@@ -364,7 +364,7 @@ async def test_a_socket_that_fails_under_the_drain_does_not_stop_it(bench, autoj
 
 
 async def test_connections_that_never_logged_in_end_with_the_drain(bench, autojump_clock):
-    autojump_clock.autojump_threshold = 0.05
+    autojump_clock.autojump_threshold = 0.01
     peer = await bench.connect()
     await trio.sleep(0.1)
 

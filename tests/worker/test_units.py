@@ -120,8 +120,24 @@ def test_an_image_is_opened_once_for_all_its_disks(units, tmp_path):
     into = bytearray(512)
     opened[2].backings[0].disk.read(3, 1, memoryview(into))
     assert into == b"i" * 512
-    for one in opened:
+    for one in opened[:2]:
         units.close(one)
+    assert len(units.bases) == 1
+    units.close(opened[2])
+    assert not units.bases
+
+
+def test_an_image_whose_disk_could_not_be_opened_is_closed_again(units, tmp_path):
+    image = tmp_path / "image.img"
+    image.write_bytes(b"i" * MEBIBYTE)
+    good = lun("000000000000000a", image=str(image), image_sha256="11" * 32)
+    bad = lun("000000000000000a", lun=1, overlay="no name", image=str(image), image_sha256="11" * 32)
+
+    with pytest.raises(OSError):
+        units.open(target(good, bad))
+
+    assert not units.bases
+    assert not units.users
 
 
 def test_an_image_that_was_replaced_under_its_name_is_another_image(units, tmp_path):
