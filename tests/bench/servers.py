@@ -82,7 +82,9 @@ def tgt(directory: Path, image: Path) -> Iterator[Server]:
             ("--mode", "logicalunit", "--op", "new", "--tid", "1", "--lun", "1", "-b", str(copy)),
             ("--mode", "target", "--op", "bind", "--tid", "1", "-I", "ALL"),
         )
-        for step in steps:
+        # By itself tgt refuses digests; now it takes them from whoever asks.
+        update = ("--mode", "target", "--op", "update", "--tid", "1", "-v", "CRC32C,None", "-n")
+        for step in (*steps, (*update, "HeaderDigest"), (*update, "DataDigest")):
             if not admin(*step):
                 raise RuntimeError(f"tgtadm {' '.join(step)} failed")
         yield Server("tgt", f"iscsi://127.0.0.1:{port}/{TARGET}/1", process.pid)
