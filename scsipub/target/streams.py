@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from scsipub.iscsi.data import DATA_IN, FINAL, NO_TAG, OP_DATA_IN, STATUS_HERE, residual
+from scsipub.iscsi.digest import DIGEST, crc32c
 from scsipub.iscsi.framing import BHS
 from scsipub.iscsi.transfers import Task
 from scsipub.scsi.plan import Plan
@@ -86,19 +87,18 @@ class Streams:
         size = min(
             stream.total - stream.sent, negotiated.max_xmit_data_segment, burst - stream.sent % burst, PIECE
         )
-        if (
-            size % 512
-            or negotiated.header_digest
-            or negotiated.data_digest
-            or out.size - out.used < BHS + size
-        ):
+        before = BHS + 4 if negotiated.header_digest else BHS
+        after = 4 if negotiated.data_digest else 0
+        if size % 512 or out.size - out.used < before + size + after:
             return self._piece_by_copy(stream)
         sectors = size // 512
         disk, backing = path.backing.disk, path.backing
         if not backing.clear(stream.at, stream.at + sectors - 1, writes=False):
             return False
         at = out.used
-        if not disk.read_now(stream.at, sectors, out.view[at + BHS : at + BHS + size]):
+        start = at + before
+        stop = start + size
+        if not disk.read_now(stream.at, sectors, out.view[start:stop]):
             return False
         task = stream.task
         offset = stream.sent
@@ -118,7 +118,11 @@ class Streams:
         )  # fmt: skip
         task.data_sn += 1
         session.counters.bytes_read += size
-        out.used = at + BHS + size
+        if negotiated.header_digest:
+            DIGEST.pack_into(out.view, at + BHS, crc32c(out.view[at : at + BHS]))
+        if negotiated.data_digest:
+            DIGEST.pack_into(out.view, stop, crc32c(out.view[start:stop]))
+        out.used = stop + after
         return True
 
     def _span(self, stream: Stream) -> tuple[int, int]:
