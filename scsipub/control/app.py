@@ -6,6 +6,7 @@ serve.  ``tree`` is the whole of it as data: read downwards, what is above must 
 import gc
 import logging
 import os
+import platform
 import random
 import resource
 import signal
@@ -19,6 +20,7 @@ from typing import Any
 
 import trio
 
+import scsipub
 from scsipub.config import Config
 from scsipub.control.accept import Guest, accept, listen
 from scsipub.control.catalogue import Catalogue
@@ -232,7 +234,7 @@ async def serve(config: Config, state: StateDir, instance: bytes, ending: "Endin
             await nursery.start(tree.run)
             control.say_endpoints()
             notify_systemd("READY=1")
-            say("serving", version_of=sys.version.split()[0], **control.endpoints)
+            say("serving", python=platform.python_version(), version=scsipub.__version__, **control.endpoints)
     swept = await trio.to_thread.run_sync(clear_disposable, str(config.overlays_dir))
     say("stopped", overlays_removed=swept)
 
