@@ -280,6 +280,8 @@ class Login:
                 continue
             except OSError as error:
                 raise PeerGone(str(error)) from error
+            if not more and self.data:
+                raise FramingLost("the stream ended in a PDU", "login PDU cut off")
             if not more:
                 raise PeerGone("end of stream")
             self.data += more

@@ -18,11 +18,11 @@ from tests.support.pdus import (
     R2T,
     REJECT,
     RESPONSE,
-    TASK,
     TEXT,
     format_keys,
 )
 
+SNACK = 0x10
 Mistake = Callable[[Initiator, random.Random], None]
 BEFORE_LOGIN: dict[str, Mistake] = {}
 AFTER_LOGIN: dict[str, Mistake] = {}
@@ -163,9 +163,10 @@ def one_tag_for_two(who: Initiator, chance: random.Random) -> None:
 
 
 @after
-def management_of_no_known_kind(who: Initiator, chance: random.Random) -> None:
-    head = who.header(TASK, 0x80 | 0x7F, 9, immediate=True)
-    head[20:24] = b"\xff" * 4
+def asking_again_for_what_was_lost(who: Initiator, chance: random.Random) -> None:
+    """A SNACK, for which ErrorRecoveryLevel 0 has no use.  §11.16."""
+    head = bytearray(48)
+    struct.pack_into(">BB14xII", head, 0, SNACK, 0x80, chance.getrandbits(31), NO_TAG)
     who.send_pdu(head)
 
 
