@@ -58,6 +58,18 @@ def memory(pids: list[int]) -> dict[str, int]:
     return total
 
 
+def name_of(pid: int) -> str:
+    """What the process is, as its command line tells: control, worker, or the program's name."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return "gone"
+    for word, name in (("worker", "worker"), ("serve", "control")):
+        if "scsipub" in words and word in words:
+            return name
+    return Path(words[0]).name
+
+
 class Witness:
     """A verifying client in a process of its own."""
 

@@ -19,7 +19,7 @@ from typing import Any
 import click
 
 from scsipub.bench.wire import Session, Url
-from tests.load.common import Findings, memory, place
+from tests.load.common import Findings, memory, name_of, place
 from tests.support.daemon import REPOSITORY, daemon
 
 BYTES_EACH = 16 * 1024
@@ -90,6 +90,39 @@ def answers(people: list[Sleepers]) -> dict[str, float]:
     }
 
 
+def each_memory(pids: list[int]) -> dict[int, dict[str, int]]:
+    return {pid: memory([pid]) for pid in pids}
+
+
+def total(each: dict[int, dict[str, int]], kind: str) -> int:
+    return sum(one[kind] for one in each.values())
+
+
+def show(figures: dict[str, Any]) -> None:
+    """Memory process by process, then everything that was measured.
+
+    A page that several processes share counts for each in part (PSS), so the lines add up.  What a session
+    costs is the growth over all sessions: a worker has only its share of them, control knows them all."""
+    moments = ("pss_before", "pss_after", "pss_after_pings")
+    processes = figures["processes"]
+    everything = {"name": "together", "pid": ""} | {
+        moment: sum(process[moment] for process in processes) for moment in moments
+    }
+    click.echo(
+        f"{'memory (PSS)':20} {'empty':>10} {'logged in':>10} {'after pings':>12} {'grown a session':>16}"
+    )
+    for process in [*processes, everything] if processes else []:
+        grown = max(process["pss_after"], process["pss_after_pings"]) - process["pss_before"]
+        sizes = [f"{process[moment] / 2**20:.1f} MiB" for moment in moments]
+        click.echo(
+            f"{process['name']:12} {process['pid']:>7} {sizes[0]:>10} {sizes[1]:>10} {sizes[2]:>12} "
+            f"{grown / max(1, figures['sessions']) / 1024:>12.2f} KiB"
+        )
+    for name, value in figures.items():
+        if name != "processes":
+            click.echo(f"{name:28} {value:,}")
+
+
 @click.command(context_settings={"show_default": True})
 @click.option("--sessions", default=10_000)
 @click.option("--workers", default=2)
@@ -119,13 +152,14 @@ def main(
             login_seconds(url, 90_000 + number)
         alone = sorted(login_seconds(url, 80_000 + number) for number in range(50))
         time.sleep(1)
-        before, apart = memory(measured), {pid: memory([pid])["Pss"] for pid in measured}
+        names = {pid: name_of(pid) for pid in measured}
+        before = each_memory(measured)
 
         started = time.monotonic()
         people = stack.enter_context(crowd(url, sessions, processes))
         up = sum(sleepers.said()["up"] for sleepers in people)
         login_rate = up / (time.monotonic() - started)
-        after = memory(measured)
+        after = each_memory(measured)
         ping(people, 0)
         burst = answers(people)
 
@@ -136,20 +170,30 @@ def main(
             meanwhile.append(login_seconds(url, 70_000 + len(meanwhile)))
             time.sleep(0.02)
         paced = answers(people)
-        last = memory(measured)
-        grown = {pid: memory([pid])["Pss"] - apart[pid] for pid in measured}
+        last = each_memory(measured)
 
-    each = {kind: (after[kind] - before[kind]) / max(1, up) for kind in before}
-    each_last = (last["Pss"] - before["Pss"]) / max(1, up)
-    figures = {
+    def grown(now: dict[int, dict[str, int]], kind: str) -> float:
+        """Bytes a session, of all processes together."""
+        return (total(now, kind) - total(before, kind)) / max(1, up)
+
+    figures: dict[str, Any] = {
         "sessions": up,
         "logins_per_second": round(login_rate),
-        "pss_before": before["Pss"],
-        "pss_after": after["Pss"],
-        "pss_bytes_each": round(each["Pss"]),
-        "rss_bytes_each": round(each["Rss"]),
-        "pss_bytes_each_after_pings": round(each_last),
-        "pss_bytes_each_by_process": {pid: round(more / max(1, up)) for pid, more in grown.items()},
+        "pss_before": total(before, "Pss"),
+        "pss_after": total(after, "Pss"),
+        "pss_bytes_each": round(grown(after, "Pss")),
+        "rss_bytes_each": round(grown(after, "Rss")),
+        "pss_bytes_each_after_pings": round(grown(last, "Pss")),
+        "processes": [
+            {
+                "name": names[pid],
+                "pid": pid,
+                "pss_before": before[pid]["Pss"],
+                "pss_after": after[pid]["Pss"],
+                "pss_after_pings": last[pid]["Pss"],
+            }
+            for pid in measured
+        ],
         "burst_slowest_seconds": round(burst["slowest"], 4),
         "paced_slowest_seconds": round(paced["slowest"], 4),
         "login_alone_median": round(statistics.median(alone), 5),
@@ -157,9 +201,12 @@ def main(
         "login_max": round(max(meanwhile), 5),
         "logins_meanwhile": len(meanwhile),
     }
-    click.echo(json.dumps(figures, indent=None if as_json else 1))
+    if as_json:
+        click.echo(json.dumps(figures))
+    else:
+        show(figures)
     found.check(up == sessions, f"{up:,} of {sessions:,} sessions logged in, {login_rate:,.0f} a second")
-    worst = max(each["Pss"], each_last)
+    worst = max(figures["pss_bytes_each"], figures["pss_bytes_each_after_pings"])
     if measured:
         found.check(worst <= BYTES_EACH, f"{worst / 1024:.1f} KiB each, at most {BYTES_EACH // 1024}")
     for name, round_ in (("all at once", burst), (f"within {PACE_SECONDS:g} s", paced)):
