@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzz.strategies import pdus_of
 from scsipub.iscsi.data import (
     CDB,
     CDB_AS_16,
@@ -19,7 +20,6 @@ from scsipub.iscsi.data import (
     RESPONSE,
 )
 from scsipub.iscsi.pdu import DataIn, DataOut, ReadyToTransfer, ScsiCommand, ScsiResponse
-from tests.support.pdu_strategies import pdus_of
 
 NUMBER = st.integers(0, 2**32 - 1)
 BYTE = st.integers(0, 255)

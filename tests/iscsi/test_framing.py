@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fuzz.strategies import initiator_pdus
 from scsipub.errors import FramingLost
 from scsipub.iscsi.digest import crc32c
 from scsipub.iscsi.framing import BHS, measure_untrusted, split_untrusted
 from scsipub.iscsi.pdu import Pdu, padding, wire
-from tests.support.pdu_strategies import initiator_pdus
 
 MAX = 64
 

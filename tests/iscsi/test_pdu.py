@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.strategies import initiator_pdus, target_pdus
 from scsipub.errors import FramingLost, PduRejected, PeerError
 from scsipub.iscsi.constants import Opcode, RejectReason
 from scsipub.iscsi.pdu import (
@@ -35,7 +36,6 @@ from scsipub.iscsi.pdu import (
     places,
     wire,
 )
-from tests.support.pdu_strategies import initiator_pdus, target_pdus
 
 LUN = 0x0102030405060708
 

@@ -6,10 +6,10 @@ import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.strategies import initiator_pdus
 from scsipub.errors import FramingLost
 from scsipub.iscsi.pdu import Pdu, ScsiCommand
 from scsipub.scsi.commands import COMMANDS
-from tests.support.pdu_strategies import initiator_pdus
 from tests.support.talk import Talk, discovery, full_feature
 
 OPERATIONS = sorted({(row.opcode, row.action) for row in COMMANDS.values()}, key=str)

@@ -1,0 +1,71 @@
+"""Seeded bugs: does the fuzzer find what we know to be wrong?
+
+Each patch in ``fuzz/mutants/`` breaks one rule.  It is applied to a copy of the tree, and the fuzzer of
+that copy has to find something within its time."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+ROOT = Path(__file__).parent.parent
+PATCHES = ROOT / "fuzz" / "mutants"
+COPIED = ("scsipub", "supervisor", "fuzz")
+
+
+@attrs.frozen
+class Verdict:
+    """One mutant: was it found, when, and as what?"""
+
+    name: str
+    found: bool
+    seconds: float
+    what: str
+
+
+def applies(patch: Path) -> str:
+    """Why the patch does not fit the tree any more; empty when it does."""
+    done = subprocess.run(
+        ["git", "apply", "--check", str(patch)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stderr.strip() if done.returncode else ""
+
+
+def hunt(patch: Path, seconds: float, seed: int = 1) -> Verdict:
+    """Apply the patch to a copy and let the copy's fuzzer look for it."""
+    with tempfile.TemporaryDirectory(prefix="scsipub-mutant-") as directory:
+        for name in COPIED:
+            shutil.copytree(ROOT / name, Path(directory) / name, ignore=shutil.ignore_patterns("__pycache__"))
+        subprocess.run(["git", "apply", str(patch)], cwd=directory, check=True)
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "fuzz", "--seconds", str(seconds), "--seed", str(seed), "--json",
+             "--stop-at-first", "--no-write"],
+            cwd=directory, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        took = time.monotonic() - began
+    try:
+        finds = json.loads(done.stdout)["finds"]
+    except ValueError:
+        return Verdict(patch.stem, False, took, done.stderr[-500:])
+    what = f"{finds[0]['kind']}: {finds[0]['what']} ({finds[0]['steps']} steps)" if finds else "nothing found"
+    return Verdict(patch.stem, bool(finds), took, what)
+
+
+def main(patches: list[Path], seconds: float, *, as_json: bool) -> int:
+    """Hunt them all; 1 if one got away."""
+    verdicts = []
+    for patch in patches or sorted(PATCHES.glob("*.patch")):
+        verdict = hunt(patch, seconds)
+        verdicts.append(verdict)
+        if not as_json:
+            word = "found" if verdict.found else "MISSED"
+            print(f"{word:6} after {verdict.seconds:5.1f} s  {verdict.name}: {verdict.what}", flush=True)
+    if as_json:
+        print(json.dumps([attrs.asdict(v) for v in verdicts], indent=1))
+    return 0 if all(v.found for v in verdicts) else 1

@@ -1,0 +1,221 @@
+"""The runner: worlds one after another, each from its own seed, until time is up or something is found.
+
+Knows the clock, memory and files; the rest of ``fuzz`` does not."""
+
+import gc
+import random
+import resource
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import attrs
+
+from fuzz import liar
+from fuzz.find import Find, Hang
+from fuzz.ground import Ground
+from fuzz.steps import Script, Step
+from fuzz.world import World
+
+STEPS = 400  # of one world: enough for a session to get into trouble, few enough to shrink
+HANG_SECONDS = 5.0  # a step takes microseconds
+
+
+@attrs.define
+class Tally:
+    """What has been done so far."""
+
+    scripts: int = 0
+    pdus: int = 0
+    answers: int = 0
+    seconds: float = 0.0
+    seen: Counter[tuple[str, str]] = attrs.field(factory=Counter)
+    memory: list[tuple[float, int]] = attrs.field(factory=list)  # (when, resident bytes)
+
+    @property
+    def rate(self) -> float:
+        return self.pdus / self.seconds if self.seconds else 0.0
+
+
+@attrs.frozen
+class Found:
+    """A find and the script that leads to it."""
+
+    script: Script
+    find: Find
+
+
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """A place to stand on, in memory where there is room for that."""
+    shm = Path("/dev/shm")
+    directory = tempfile.mkdtemp(prefix="scsipub-fuzz-", dir=shm if shm.is_dir() else None)
+    it = Ground(directory)
+    try:
+        yield it
+    finally:
+        it.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def watchdog(seconds: float) -> Iterator[None]:
+    """Raises ``Hang`` in the main thread.  Signals, because nothing else interrupts a loop."""
+
+    def bark(number: int, frame: FrameType | None) -> None:
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, bark)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def invent(on: Ground, seed: str, tally: Tally, steps: int = STEPS) -> Found | None:
+    """One world of freshly drawn steps."""
+    dice = random.Random(seed)
+    script = Script(liar.setup(dice), [])
+    world = World(on, script.setup, tally.seen)
+
+    def play() -> None:
+        talker = liar.Liar(dice, world)
+        while len(script.steps) < steps:
+            for step in talker.steps():
+                script.steps.append(step)
+                world.take(step)
+        world.finish()
+
+    return _judged(world, script, play, tally)
+
+
+def replay(on: Ground, script: Script, tally: Tally | None = None) -> Found | None:
+    """One world of given steps."""
+    tally = tally or Tally()
+    world = World(on, script.setup, tally.seen)
+
+    def play() -> None:
+        for step in script.steps:
+            world.take(step)
+        world.finish()
+
+    return _judged(world, script, play, tally)
+
+
+def _judged(world: World, script: Script, play: Callable[[], None], tally: Tally) -> Found | None:
+    try:
+        with watchdog(HANG_SECONDS):
+            play()
+    except Find as find:
+        return Found(script, find)
+    except Hang:
+        return Found(script, Find("hang", f"{HANG_SECONDS:g} seconds"))
+    finally:
+        world.close()
+        tally.scripts += 1
+        tally.pdus += world.pdus
+        tally.answers += world.answers
+    return None
+
+
+def shrink(on: Ground, found: Found, *, seconds: float = 20.0) -> Found:
+    """Leave out steps, then mangles and data, as long as the same rule is broken."""
+    until = time.monotonic() + seconds
+
+    def still(steps: list[Step]) -> Found | None:
+        if time.monotonic() > until:
+            return None
+        again = replay(on, Script(found.script.setup, steps))
+        return again if again is not None and again.find.kind == found.find.kind else None
+
+    best = found
+    chunk = max(1, len(best.script.steps) // 2)
+    while chunk:
+        at, shorter = 0, False
+        while at < len(best.script.steps):
+            steps = best.script.steps[:at] + best.script.steps[at + chunk :]
+            again = still(steps)
+            if again is not None:
+                best, shorter = again, True
+            else:
+                at += chunk
+        if chunk == 1 and not shorter:
+            break
+        chunk = chunk // 2 if chunk > 1 or not shorter else 1
+    for index in range(len(best.script.steps)):
+        for change in _simpler(best.script.steps[index]):
+            steps = list(best.script.steps)
+            steps[index] = change
+            best = still(steps) or best
+    return best
+
+
+def _simpler(step: Step) -> Iterator[Step]:
+    if step.more:
+        yield attrs.evolve(step, more=False)
+    for index in range(len(step.mangles)):
+        yield attrs.evolve(step, mangles=step.mangles[:index] + step.mangles[index + 1 :])
+    if step.ahs:
+        yield attrs.evolve(step, ahs=b"")
+    if step.data and len(step.bhs) == 48 and step.bhs[0] & 0x3F != 3:
+        yield attrs.evolve(step, data=b"")
+
+
+def resident_bytes() -> int:
+    """How much memory this process holds."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def run(
+    seed: int,
+    seconds: float,
+    on_progress: Callable[[Tally], None],
+    *,
+    tally: Tally,
+    finds: list[Found],
+    most: int = 10,
+) -> None:
+    """Fuzz for so long, adding to ``tally`` and ``finds``.
+
+    Every script has a seed of its own, ``seed/number``.  Of each kind of find one is kept."""
+    began = time.monotonic()
+    number, told = 0, began
+    gc.collect()
+    gc.freeze()
+    with ground() as on:
+        while (now := time.monotonic()) - began < seconds and len(finds) < most:
+            found = invent(on, f"{seed}/{number}", tally)
+            number += 1
+            tally.seconds = time.monotonic() - began
+            if found is not None and all(found.find.kind != f.find.kind for f in finds):
+                finds.append(shrink(on, found))
+            if now - told > 0.5:
+                told = now
+                tally.memory.append((tally.seconds, resident_bytes()))
+                on_progress(tally)
+        if not on.unchanged():
+            finds.append(Found(Script({}, []), Find("I-4", "an image was changed")))
+    growth = memory_growth(tally)
+    if growth:
+        finds.append(Found(Script({}, []), Find("I-7", growth)))
+
+
+def memory_growth(tally: Tally) -> str:
+    """Does memory grow from the first third on?  Empty when it does not."""
+    if tally.seconds < 20 or len(tally.memory) < 9:
+        return ""
+    third = len(tally.memory) // 3
+    early = sum(size for _, size in tally.memory[third : third + 3]) / 3
+    late = sum(size for _, size in tally.memory[-3:]) / 3
+    if late > early * 1.02 + (2 << 20):
+        return f"resident memory grew from {early / 1e6:.1f} to {late / 1e6:.1f} MB"
+    return ""
