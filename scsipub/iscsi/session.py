@@ -218,10 +218,13 @@ class Session(Answers):
             self.discarding.pop(tag, None)
         self.start(task)
         try:
+            if len(data) and not task.writes:
+                task.expected = 0
+            if not good:  # §7.8: whatever else may be wrong with it, this is answered with a Reject
+                self._wrong_digest(view)
+                raise CheckCondition(*PROTOCOL_SERVICE_CRC_ERROR, why="immediate data with a wrong digest")
             if task.writes or len(data):
                 n = self.negotiated
-                if not task.writes:
-                    task.expected = 0
                 begin_unsolicited(
                     task,
                     final=bool(flags & FINAL),
@@ -230,9 +233,6 @@ class Session(Answers):
                     immediate_data=n.immediate_data,
                     initial_r2t=n.initial_r2t,
                 )
-            if not good:
-                self._wrong_digest(view)
-                raise CheckCondition(*PROTOCOL_SERVICE_CRC_ERROR, why="immediate data with a wrong digest")
         except CheckCondition as check:
             if not flags & FINAL:
                 task.unsolicited = True  # what is on its way must be swallowed
