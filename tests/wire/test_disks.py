@@ -111,9 +111,10 @@ def test_after_the_grace_the_disk_is_gone(serve):
         with blank(d) as ann:
             ann.write(0, pattern("ann", 8))
         assert overlays(d)
-        time.sleep(3.0)
-        d.cli("janitor", "run")
-        assert overlays(d) == []
+        time.sleep(2.0)
+        assert overlays(d)
+        time.sleep(1.0)
+        eventually(lambda: d.cli("janitor", "run") and overlays(d) == [], 3)
         with blank(d) as again:
             assert again.read(0, 8) == bytes(4 * KIBIBYTE)
 
