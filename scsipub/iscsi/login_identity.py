@@ -3,6 +3,7 @@
 Source: RFC 7143 §6.3 (what the first request must hold), §4.2.7 (names).  Whether these names are known is
 the catalogue's to say; here they are only read, and held against what later requests say."""
 
+import sys
 from collections.abc import Sequence
 
 from scsipub.errors import LoginRefused
@@ -31,10 +32,11 @@ def identify_untrusted(request: LoginRequest, pairs: Sequence[Pair], answered: i
         raise LoginRefused(LoginStatus.MISSING_PARAMETER, "no TargetName")
     alias = dict(pairs).get("InitiatorAlias")
     return AskCatalogue(
-        session_type=session_type,
+        session_type=DISCOVERY if session_type == DISCOVERY else NORMAL,
         initiator_name=initiator_name_untrusted(said["InitiatorName"]),
         initiator_alias=None if alias is None else printable(alias),  # only ever shown to people
-        target_name=target_name_untrusted(said["TargetName"]) if "TargetName" in said else None,
+        # Many come for one target: its name should be in memory once.
+        target_name=sys.intern(target_name_untrusted(said["TargetName"])) if "TargetName" in said else None,
         isid=request.isid,
         tsih=request.tsih,
         cid=request.cid,

@@ -41,7 +41,7 @@ class Session(Answers):
         self.last_heard = now
         self.closing = False  # an answer in the outbox is the last one: send it, then close
         self.targets = targets  # those this initiator may see: all, or the one of that name
-        self.text = TextExchange(limits, negotiated)
+        self.text: TextExchange | None = None  # from the first Text Request on
 
     # -- receiving ---------------------------------------------------------------------------------------
 
@@ -333,18 +333,19 @@ class Session(Answers):
         )
 
     def _text(self, request: pdu.TextRequest) -> None:
-        answer = self.text.receive_untrusted(request)
+        if self.text is None:
+            self.text = TextExchange(self.limits, self.negotiated)
+        text = self.text
+        answer = text.receive_untrusted(request)
         if isinstance(answer, AskTargets):
-            answer = self.text.targets_say(self.targets(answer.name))
+            answer = text.targets_say(self.targets(answer.name))
         self.send_pdu(
             attrs.evolve(
                 answer, stat_sn=self.take_stat_sn(), exp_cmd_sn=self.exp_cmd_sn, max_cmd_sn=self.max_cmd_sn
             )
         )
-        if self.text.max_xmit_data_segment != self.negotiated.max_xmit_data_segment:
-            self.negotiated = attrs.evolve(
-                self.negotiated, max_xmit_data_segment=self.text.max_xmit_data_segment
-            )
+        if text.max_xmit_data_segment != self.negotiated.max_xmit_data_segment:
+            self.negotiated = attrs.evolve(self.negotiated, max_xmit_data_segment=text.max_xmit_data_segment)
 
     def _logout(self, request: pdu.LogoutRequest) -> None:
         """§11.14, §11.15.  With one connection, closing the connection and closing the session are one."""

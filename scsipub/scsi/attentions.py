@@ -29,9 +29,9 @@ QUEUE_LENGTH = 8  # more kinds than this at once tell an initiator nothing that 
 class Attentions:
     """First in, first out; an attention that already waits is not queued twice.
 
-    A list, not a deque: an empty deque is 760 bytes, and there are as many queues as idle sessions."""
+    A tuple, because an empty one is free, and there are as many queues as idle sessions."""
 
-    _waiting: list[Attention] = attrs.field(factory=list)
+    _waiting: tuple[Attention, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -44,15 +44,17 @@ class Attentions:
         if attention in self._waiting:
             return
         if attention[0] == 0x29:
-            self._waiting.clear()
+            self._waiting = ()
         elif len(self._waiting) == QUEUE_LENGTH:
-            self._waiting.pop(0)
-        self._waiting.append(attention)
+            self._waiting = self._waiting[1:]
+        self._waiting += (attention,)
 
     def take_nowait(self) -> Attention | None:
-        return self._waiting.pop(0) if self._waiting else None
+        if not self._waiting:
+            return None
+        first, self._waiting = self._waiting[0], self._waiting[1:]
+        return first
 
     def drop(self, attention: Attention) -> None:
         """It has been told in another way: REPORT LUNS clears LUNS_CHANGED.  SPC-4 §6.33."""
-        if attention in self._waiting:
-            self._waiting.remove(attention)
+        self._waiting = tuple(it for it in self._waiting if it != attention)

@@ -34,6 +34,9 @@ class ModeState:
     d_sense: bool = False  # descriptor-format sense data
 
 
+AS_AFTER_RESET = ModeState()
+
+
 @attrs.frozen
 class Page:
     """A mode page without its two header bytes."""

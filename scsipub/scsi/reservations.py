@@ -98,6 +98,9 @@ class Reservations:
         return port == self.holder
 
 
+NOBODY = Reservations()
+
+
 @attrs.frozen(kw_only=True)
 class Request:
     """PERSISTENT RESERVE OUT, taken apart."""

@@ -24,10 +24,10 @@ from scsipub.scsi.commands import ACTION_OPCODES, COMMANDS, Table
 from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.lane import Lane, Peer, no_peers, only_lun_0
 from scsipub.scsi.medium import Data, Medium
-from scsipub.scsi.modes import ModeState
+from scsipub.scsi.modes import AS_AFTER_RESET, ModeState
 from scsipub.scsi.plan import Plan
 from scsipub.scsi.ports import InitiatorPort
-from scsipub.scsi.reservations import Reservations
+from scsipub.scsi.reservations import NOBODY, Reservations
 
 
 class Progress(Protocol):
@@ -61,17 +61,17 @@ class LogicalUnit:
     config: UnitConfig
     blocks: int = attrs.field(validator=attrs.validators.ge(1))
     table: Table = attrs.field(default=COMMANDS, repr=False)
-    modes: ModeState = attrs.field(factory=ModeState)
+    modes: ModeState = AS_AFTER_RESET
     loaded: bool = True
     ready: bool = True  # False: state is still being loaded, everything that needs it is NOT READY
     reserved_by: Lane | None = None  # RESERVE(6)
-    reservations: Reservations = attrs.field(factory=Reservations, repr=False)
+    reservations: Reservations = attrs.field(default=NOBODY, repr=False)
     reserving: bool = False  # a change of the reservations is being made durable
     keeps_reservations: bool = False  # there is somebody who does so: APTPL may be asked for
     sanitizing: Progress | None = None
     sanitize_failed: bool = False
     sanitize_may_exit: bool = False
-    lanes: list[Lane] = attrs.field(factory=list, repr=False)
+    lanes: tuple[Lane, ...] = attrs.field(default=(), repr=False)
     _commands: int = attrs.field(default=0, init=False)
     _refused: int = attrs.field(default=0, init=False)
     _conflicts: int = attrs.field(default=0, init=False)
@@ -94,7 +94,7 @@ class LogicalUnit:
         lane = Lane(self, nexus, port or InitiatorPort(nexus), luns, peers)
         if attention is not None:
             lane.attentions.add(attention)
-        self.lanes.append(lane)
+        self.lanes += (lane,)
         self.refresh()
         return lane
 
@@ -107,7 +107,7 @@ class LogicalUnit:
         lane.copies.clear()
         if self.reserved_by is lane:
             self.reserved_by = None
-        self.lanes.remove(lane)
+        self.lanes = tuple(other for other in self.lanes if other is not lane)
         lane.may_read = lane.may_write = False
         self.refresh()
 
@@ -285,7 +285,7 @@ class LogicalUnit:
 
         SANITIZE goes on, an ejected medium stays out, persistent reservations are untouched."""
         self.reserved_by = None
-        self.modes = ModeState()
+        self.modes = AS_AFTER_RESET
         for lane in self.lanes:
             lane.prevents_removal = False
             lane.copies.clear()

@@ -8,7 +8,7 @@ waiting job waits behind it (first come, first served, so nobody starves).  A se
 half new because of this, not because of the file system."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -17,6 +17,8 @@ from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.disk import Disk
 
 SECTOR = 512
+
+T = TypeVar("T")
 
 
 class BlockMedium:
@@ -102,11 +104,12 @@ class Backing:
         self.disk = disk
         self.medium = BlockMedium(disk, block_size)
         self.per_block = block_size // SECTOR
-        self.running: list[Job] = []
-        self.watchers: list[tuple[set[Job], Callable[[], None]]] = []  # who waits for which jobs
+        # Empty most of the time; see ``Nexus``.
+        self.running: tuple[Job, ...] = ()
+        self.watchers: tuple[tuple[set[Job], Callable[[], None]], ...] = ()  # who waits for which jobs
         # Keeps reservations beyond the life of this process: (state, called with None or what went wrong).
         self.keep: Callable[[Reservations, Callable[[str | None], None]], None] | None = None
-        self.waiting: list[Job] = []
+        self.waiting: tuple[Job, ...] = ()
         self.in_background = 0  # SANITIZE and the like, at work between commands
         self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
 
@@ -118,7 +121,7 @@ class Backing:
         """Call ``then`` when every write that is in a thread now has ended; at once if there is none."""
         pending = {job for job in self.running if job.writes}
         if pending:
-            self.watchers.append((pending, then))
+            self.watchers += ((pending, then),)
         else:
             then()
 
@@ -132,18 +135,18 @@ class Backing:
     def admit(self, job: Job) -> None:
         """Run the job as soon as nothing before it is in its way."""
         if any(job.meets(j) for j in self.running) or any(job.meets(j) for j in self.waiting):
-            self.waiting.append(job)
+            self.waiting += (job,)
         else:
-            self.running.append(job)
+            self.running += (job,)
             job.ready(job)
 
     def finished(self, job: Job) -> None:
         """The job's thread is done: let those run that waited for it."""
-        self.running.remove(job)
+        self.running = without(self.running, job)
         for watcher in [w for w in self.watchers if job in w[0]]:
             watcher[0].discard(job)
             if not watcher[0]:
-                self.watchers.remove(watcher)
+                self.watchers = without(self.watchers, watcher)
                 watcher[1]()
         self._promote()
 
@@ -151,19 +154,23 @@ class Backing:
         """Take back a job that has not begun.  True if it was still waiting."""
         if job not in self.waiting:
             return False
-        self.waiting.remove(job)
+        self.waiting = without(self.waiting, job)
         self._promote()
         return True
 
     def _promote(self) -> None:
         passed: list[Job] = []
-        for candidate in list(self.waiting):
+        for candidate in self.waiting:
             if any(candidate.meets(j) for j in self.running) or any(candidate.meets(j) for j in passed):
                 passed.append(candidate)
             else:
-                self.waiting.remove(candidate)
-                self.running.append(candidate)
+                self.waiting = without(self.waiting, candidate)
+                self.running += (candidate,)
                 candidate.ready(candidate)
+
+
+def without(things: tuple[T, ...], gone: T) -> tuple[T, ...]:
+    return tuple(thing for thing in things if thing is not gone)
 
 
 def _nothing() -> None: ...

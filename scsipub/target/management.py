@@ -26,7 +26,7 @@ class Management:
 
     def __init__(self, nexus: "Nexus") -> None:
         self.nexus = nexus
-        self.siblings: set[Nexus] = {nexus}  # replaced by the target's own set where a target is shared
+        self.siblings: list[Nexus] = [nexus]  # replaced by the target's own set where a target is shared
         self.unanswered = 0  # functions that wait for threads
 
     def receive(self, request: pdu.TaskManagementRequest) -> None:

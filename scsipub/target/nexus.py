@@ -23,7 +23,7 @@ from scsipub.target.backing import Backing, Job
 from scsipub.target.management import Management
 from scsipub.target.order import Order
 from scsipub.target.reserving import reserve
-from scsipub.target.running import Path, Running
+from scsipub.target.running import Path, Paths, Running
 from scsipub.target.streams import Streams
 
 # For so long writes go to threads after one that held up the loop.
@@ -36,29 +36,27 @@ class Nexus:
     """One per session.  ``wake`` is called when ``jobs`` or ``posted`` has grown, by whomever."""
 
     __slots__ = (
-        "backgrounds", "buffered", "dying", "jobs", "limits", "luns", "management", "now", "order", "paths",
+        "backgrounds", "buffered", "dying", "jobs", "limits", "management", "now", "order", "paths",
         "posted", "session", "starved", "streams", "wake",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
         self.limits = limits
-        self.paths: dict[int, Path] = {}
+        self.paths = Paths()
         for lun, path in paths.items():
-            # SAM-5 §4.7.7: peripheral addressing (00b) up to 255, and flat addressing (01b).
-            self.paths[lun << 48] = path
-            self.paths[lun << 48 | 0x4000 << 48] = path
-        self.luns = sorted(paths)
+            self.paths.add(lun, path)
         self.wake = wake
-        self.jobs: list[Job] = []
+        # What is empty most of the time is a tuple: it is replaced, not changed, and an empty one is free.
+        self.jobs: tuple[Job, ...] = ()
         # Work that outlives its command: (what, on which disk, what to call at its end).
-        self.backgrounds: list[tuple[Background, Backing, Callable[[CheckCondition | None], None]]] = []
+        self.backgrounds: tuple[tuple[Background, Backing, Callable[[CheckCondition | None], None]], ...] = ()
         self.streams = Streams(self)
         self.management = Management(self)
         self.buffered = 0  # bytes of write data held in memory
-        self.starved: list[Task] = []  # bursts that wait for memory
+        self.starved: tuple[Task, ...] = ()  # bursts that wait for memory
         self.dying: dict[Task, list[Callable[[], None]]] = {}  # ended, but a thread is still at it: who waits
         self.order = Order(self)
-        self.posted: list[Callable[[], None]] = []  # what others want said here, in our own time
+        self.posted: tuple[Callable[[], None], ...] = ()  # what others want said here, in our own time
         self.now = 0.0
         self.session: Session  # set by the worker right after construction: the two know each other
 
@@ -101,7 +99,7 @@ class Nexus:
     def _absent(self, task: Task) -> None:
         lun = absent.lun_untrusted(task.lun)
         begin = absent.begin_well_known if lun.well_known else absent.begin
-        plan = begin(task.cdb, self.luns)
+        plan = begin(task.cdb, self.paths.luns())
         self._succeed(task, plan, plan.reply)
 
     def _carry_out(self, task: Task, path: Path, plan: Plan) -> None:
@@ -223,7 +221,7 @@ class Nexus:
         if run.job is not None or run.queue:
             run.burst_waits = True
         elif task.received < task.wanted:
-            self.starved.append(task)
+            self.starved += (task,)
             self._feed()
         elif run.plan.piece is not None and run.collected:
             # The initiator has less for us than the CDB says: the last block keeps its other bytes.
@@ -283,9 +281,9 @@ class Nexus:
             self.post(lambda: self._background_over(task, plan, error))
 
         if background.waits:
-            self.backgrounds.append((background, task.host.path.backing, over))
+            self.backgrounds += ((background, task.host.path.backing, over),)
         else:
-            self.backgrounds.append((background, task.host.path.backing, background.finish))
+            self.backgrounds += ((background, task.host.path.backing, background.finish),)
             self._succeed(task, plan, None)
 
     def _background_over(self, task: Task, plan: Plan, error: CheckCondition | None) -> None:
@@ -313,13 +311,14 @@ class Nexus:
 
         Whoever is not this nexus must not answer for it directly: the outbox is everybody's, and what lies
         in it leaves on the connection whose turn it is."""
-        self.posted.append(deed)
+        self.posted += (deed,)
         self.wake()
 
     def deliver(self) -> None:
         """Do what was posted.  The caller's turn is ours."""
         while self.posted:
-            self.posted.pop(0)()
+            deed, self.posted = self.posted[0], self.posted[1:]
+            deed()
 
     # -- the end of a command ----------------------------------------------------------------------------
 
@@ -382,7 +381,7 @@ class Nexus:
     def _feed(self) -> None:
         """Ask for the bursts that waited for memory, as far as it goes."""
         while self.starved and self._held() < self.limits.session_write_bytes:
-            task = self.starved.pop(0)
+            task, self.starved = self.starved[0], self.starved[1:]
             if not task.ended:
                 self.session.solicit(task, self.now)
 
@@ -411,7 +410,7 @@ class Nexus:
         run.path.backing.admit(run.job)
 
     def _ready(self, job: Job) -> None:
-        self.jobs.append(job)
+        self.jobs += (job,)
         self.wake()
 
     def finished(self, job: Job, result: Any, error: BaseException | None, now: float) -> None:
@@ -442,7 +441,8 @@ class Nexus:
         self.leave()
         # Jobs that were let in but that nobody will start any more would hold their ranges for ever.
         while self.jobs:
-            self.finished(self.jobs.pop(), None, None, self.now)
+            job, self.jobs = self.jobs[0], self.jobs[1:]
+            self.finished(job, None, None, self.now)
         for path in {id(p): p for p in self.paths.values()}.values():
             path.lane.unit.detach(path.lane)
 

@@ -20,8 +20,8 @@ class Order:
 
     def __init__(self, nexus: "Nexus") -> None:
         self.nexus = nexus
-        self.waiting: list[Task] = []
-        self.barriers: list[Task] = []  # ORDERED commands that have begun
+        self.waiting: tuple[Task, ...] = ()
+        self.barriers: tuple[Task, ...] = ()  # ORDERED commands that have begun
 
     def must_wait(self, task: Task) -> bool:
         """Is something before ``task`` that it must not overtake?"""
@@ -32,21 +32,21 @@ class Order:
         return (task.attribute == ORDERED or bool(self.barriers)) and self._blocked(task)
 
     def wait(self, task: Task) -> None:
-        self.waiting.append(task)
+        self.waiting += (task,)
 
     def begins(self, task: Task) -> None:
         if task.attribute == ORDERED:
-            self.barriers.append(task)
+            self.barriers += (task,)
 
     def settle(self) -> None:
         """A task ended: let those begin that waited for it."""
         if self.barriers:
-            self.barriers = [t for t in self.barriers if not t.ended]
+            self.barriers = tuple(t for t in self.barriers if not t.ended)
         while self.waiting:
             task = self.waiting[0]
             if not task.ended and self._blocked(task):
                 return
-            self.waiting.pop(0)
+            self.waiting = self.waiting[1:]
             if not task.ended:
                 self.nexus.begin(task)
 

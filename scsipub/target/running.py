@@ -6,9 +6,11 @@ from collections import deque
 
 import attrs
 
-from scsipub.scsi.lane import Lane
+from scsipub.scsi.lane import Lane, Peer
 from scsipub.scsi.plan import Plan
 from scsipub.target.backing import Backing, Job
+
+FLAT = 0x4000 << 48  # a LUN field in flat space addressing
 
 
 @attrs.define(eq=False)
@@ -23,6 +25,26 @@ class Path:
     @property
     def block_size(self) -> int:
         return 512 << self.shift
+
+
+class Paths(dict[int, Path]):
+    """The units of one session, by the eight bytes of a LUN field.
+
+    SAM-5 §4.7.7: each is found by peripheral addressing and by flat space addressing."""
+
+    __slots__ = ()
+
+    def add(self, lun: int, path: Path) -> None:
+        self[lun << 48] = path
+        self[lun << 48 | FLAT] = path
+
+    def luns(self) -> list[int]:
+        return sorted(field >> 48 for field in self if not field & FLAT)
+
+    def peers(self) -> list[Peer]:
+        """All of them, for EXTENDED COPY."""
+        paths = (self[lun << 48] for lun in self.luns())
+        return [Peer(path.lane.unit, path.lane, path.backing.medium) for path in paths]
 
 
 @attrs.define(eq=False)

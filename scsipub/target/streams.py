@@ -17,7 +17,7 @@ from scsipub.iscsi.digest import DIGEST, crc32c
 from scsipub.iscsi.framing import BHS
 from scsipub.iscsi.transfers import Task
 from scsipub.scsi.plan import Plan
-from scsipub.target.backing import Job
+from scsipub.target.backing import Job, without
 
 if TYPE_CHECKING:
     from scsipub.target.nexus import Nexus
@@ -47,7 +47,7 @@ class Streams:
     def __init__(self, nexus: "Nexus") -> None:
         self.nexus = nexus
         self.queue: list[Stream] = []
-        self.threaded: dict[int, Stream] = {}  # id(task) -> its stream
+        self.threaded: tuple[Stream, ...] = ()  # a thread reads for these
         self.in_threads = 0  # bytes being read by threads
 
     def start(self, task: Task, path: "Path", plan: Plan) -> None:
@@ -155,7 +155,7 @@ class Streams:
         def after(_: Any, error: BaseException | None) -> None:
             self.in_threads -= size
             stream.job = None
-            self.threaded.pop(id(stream.task), None)
+            self.threaded = without(self.threaded, stream)
             if stream.task.ended:
                 self.nexus.gone(stream.task)
             elif error is not None:
@@ -176,17 +176,17 @@ class Streams:
             at,
             at + sectors - 1,
         )
-        self.threaded[id(stream.task)] = stream
+        self.threaded += (stream,)
         backing.admit(stream.job)
 
     def drop(self, task: Task) -> None:
         """Forget the rest of an aborted read; a thread that is at it cannot be stopped."""
-        stream = self.threaded.get(id(task))
+        stream = next((s for s in self.threaded if s.task is task), None)
         if stream is None or stream.job is None:
             for waiting in [s for s in self.queue if s.task is task]:
                 self.queue.remove(waiting)
         elif stream.job.backing.withdraw(stream.job):
             self.in_threads -= self._span(stream)[0]
-            del self.threaded[id(task)]
+            self.threaded = without(self.threaded, stream)
         else:
             self.nexus.dying.setdefault(task, [])

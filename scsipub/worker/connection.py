@@ -97,8 +97,19 @@ class Connection:
             if self.tail:
                 self.process(0)
             while not self.finished():
-                await (self._with_helpers() if self._needs_helpers() else self._one_turn())
-            if self.output.unsent:
+                if self._needs_helpers():
+                    await self._with_helpers()
+                elif self._one_turn():
+                    await trio.lowlevel.checkpoint()
+                else:
+                    # As in ``_sleep``; but here ten thousand wait, each with the frames that lead here.
+                    self.asleep = True
+                    try:  # noqa: SIM105
+                        await trio.lowlevel.wait_readable(self.sock)
+                    except trio.ClosedResourceError:
+                        pass
+                    self.asleep = False
+            if self.output.unsent and not self.closed:
                 await self._with_helpers()
         except PeerGone:
             pass
@@ -106,7 +117,7 @@ class Connection:
             self._close()
 
     def finished(self) -> bool:
-        return self.nexus.session.closing and not self.woken
+        return self.closed or (self.nexus.session.closing and not self.woken)
 
     def _needs_helpers(self) -> bool:
         """Threads have work for us, or the socket did not take everything: somebody must see to that."""
@@ -123,7 +134,12 @@ class Connection:
                     self._start_flushing()
                     self.after_turn()
                     while not self.finished() and (nursery.child_tasks or self._needs_helpers()):
-                        await self._one_turn()
+                        if self._backlog_is_long() and not self.woken:
+                            await self._park()
+                        elif self._one_turn():
+                            await trio.lowlevel.checkpoint()
+                        else:
+                            await self._sleep()
                     if self.finished():
                         await self._drain()
                         self._close()
@@ -160,35 +176,26 @@ class Connection:
     # -- receiving ---------------------------------------------------------------------------------------
 
     # Hot: once per wake-up.
-    async def _one_turn(self) -> None:
+    def _one_turn(self) -> bool:
+        """Take what has come and answer it.  False: nothing has come."""
         if self.woken:
             self.woken = False
             self.after_turn()
-            await trio.lowlevel.checkpoint()
-            return
-        if self.output.unsent >= self.worker.limits.output_backpressure_bytes:
-            await self._park()
-            return
+            return True
         got = self._receive()
-        if got < 0 and self.more:
-            got = 0
-        elif got < 0:
-            if self._may_spin():
-                got = self._spin()
-            if got < 0:
-                self.asleep = True
-                # No ``with``: it would take up room for as long as we sleep.
-                try:  # noqa: SIM105
-                    await trio.lowlevel.wait_readable(self.sock)
-                except trio.ClosedResourceError:
-                    pass  # ``wake``
-                self.asleep = False
-                return
+        if got < 0:
+            if self.more:
+                got = 0
+            elif not self._may_spin() or (got := self._spin()) < 0:
+                return False
         elif got == 0:
             raise PeerGone("end of stream")
         self.sent_at = monotonic()
         self.process(got)
-        await trio.lowlevel.checkpoint()
+        return True
+
+    def _backlog_is_long(self) -> bool:
+        return self.output.unsent >= self.worker.limits.output_backpressure_bytes
 
     def _receive(self) -> int:
         """Bytes read; -1 when there are none; 0 at the end of the stream."""
@@ -315,11 +322,11 @@ class Connection:
             if streams.queue:
                 streams.pump(self.output.unsent)
             if nexus.jobs and nursery is not None:
-                jobs, nexus.jobs = nexus.jobs, []
+                jobs, nexus.jobs = nexus.jobs, ()
                 for job in jobs:
                     nursery.start_soon(run_job, self, job)
             if nexus.backgrounds:
-                works, nexus.backgrounds = nexus.backgrounds, []
+                works, nexus.backgrounds = nexus.backgrounds, ()
                 for work in works:
                     worker.start_background(*work)
             if not worker.out.queued:
@@ -358,6 +365,13 @@ class Connection:
         finally:
             self.flushing = False
             self.stalled_since = 0.0
+
+    async def _sleep(self) -> None:
+        """Until something comes, or somebody wakes us."""
+        self.asleep = True
+        with contextlib.suppress(trio.ClosedResourceError):  # ``wake``
+            await trio.lowlevel.wait_readable(self.sock)
+        self.asleep = False
 
     async def _park(self) -> None:
         """Until some of the backlog is gone, or somebody wakes us."""

@@ -105,6 +105,7 @@ class Worker:
 
     def take(self, params: Any, fds: list[int]) -> None:
         """A new connection, accepted by control or handed on by another worker."""
+        params["source"], params["local"] = sys.intern(params["source"]), sys.intern(params["local"])
         arrival = Arrival.from_json(params)
         sock = socket.socket(fileno=fds[0])
         sock.setblocking(False)

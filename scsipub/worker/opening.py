@@ -2,6 +2,7 @@
 
 Knows trio, the units and control.  What is opened here is closed here, whatever happens in between."""
 
+import sys
 import time
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -97,7 +98,8 @@ async def _begin(
     child: Child,
 ) -> Live:
     parameters, arrival = logged_in.parameters, login.arrival
-    discovery = logged_in.target is None
+    target = parameters.target_name or ""
+    discovery = opened is None
     nexus.session = Session(
         parameters,
         worker.limits,
@@ -107,11 +109,12 @@ async def _begin(
         now=monotonic(),
         targets=await _visible(worker, logged_in, arrival),
     )
-    nexus.management.siblings.add(nexus)
+    if opened is not None:
+        opened.nexuses.append(nexus)
     live = Live(
         id=logged_in.session,
         arrival=arrival,
-        target=logged_in.target.name if logged_in.target else "",
+        target=target,
         initiator=parameters.initiator_name,
         since=int(time.time()),
         began=monotonic(),
@@ -131,7 +134,7 @@ async def _begin(
 async def _visible(worker: "Worker", logged_in: LoggedIn, arrival: Arrival) -> Visible:
     policy = worker.portals[arrival.portal]
     if logged_in.target is not None:
-        return Visible((logged_in.target.name,), policy, arrival)
+        return Visible((sys.intern(logged_in.target.name),), policy, arrival)
     try:
         answer = await worker.control.call("list_targets", {"initiator": logged_in.parameters.initiator_name})
     except (CallError, ChannelClosed) as error:

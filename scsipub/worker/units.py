@@ -3,6 +3,7 @@
 Knows storage and scsi through ``target``.  Opens each base once per worker.  A disposable target gets units
 and disks of its own for every session; a shared one has them once, for as long as a session uses it."""
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,7 +14,6 @@ import attrs
 from scsipub.limits import Limits
 from scsipub.scsi.attentions import POWER_ON_OR_RESET
 from scsipub.scsi.identity import UnitConfig
-from scsipub.scsi.lane import Peer
 from scsipub.scsi.ports import InitiatorPort
 from scsipub.scsi.reservations import Reservations
 from scsipub.scsi.unit import LogicalUnit
@@ -31,14 +31,11 @@ from scsipub.target.running import Path
 class OpenTarget:
     """The units of one target in this worker, and who uses them."""
 
-    descriptor: TargetDescriptor
-    backings: dict[int, Backing]
-    nexuses: set[Nexus] = attrs.field(factory=set)
-
-
-def image_key(lun: LunDescriptor) -> str:
-    """An image that was replaced under its name is another image."""
-    return f"{lun.image} {lun.image_sha256}"
+    name: str
+    shared: bool
+    luns: tuple[int, ...]
+    backings: tuple[Backing, ...]  # one for each LUN
+    nexuses: list[Nexus] = attrs.field(factory=list)
 
 
 # Keeps reservations: (target, LUN, state, called with None or with what went wrong).
@@ -60,7 +57,7 @@ class Units:
         self.limits = limits
         self.incarnation = incarnation
         self.bases: dict[str, Base] = {}
-        self.users: Counter[str] = Counter()  # disks on each of them
+        self.users: Counter[Base] = Counter()  # disks on each of them
         self.blanks: dict[int, Blank] = {}
         self.shared: dict[str, OpenTarget] = {}
         # Threads open targets.  Two first sessions of a shared one must not both open its disks.
@@ -77,23 +74,24 @@ class Units:
             return self.shared[descriptor.name]
 
     def _open(self, descriptor: TargetDescriptor) -> OpenTarget:
-        backings: dict[int, Backing] = {}
+        backings: list[Backing] = []
         try:
             for lun in descriptor.luns:
-                backings[lun.lun] = self._open_lun(descriptor, lun)
+                backings.append(self._open_lun(descriptor, lun))
         except BaseException:
-            for backing in backings.values():
+            for backing in backings:
                 backing.disk.close()
-            self._let_go(lun for lun in descriptor.luns if lun.lun in backings)
+            self._let_go(backing.disk.base for backing in backings)
             raise
-        return OpenTarget(descriptor, backings)
+        luns = tuple(lun.lun for lun in descriptor.luns)
+        return OpenTarget(sys.intern(descriptor.name), descriptor.shared, luns, tuple(backings))
 
     def _open_lun(self, descriptor: TargetDescriptor, lun: LunDescriptor) -> Backing:
         base = self._base(lun)
         try:
             return self._open_disk(descriptor, lun, base)
         except BaseException:
-            self._let_go([lun])
+            self._let_go([base])
             raise
 
     def _open_disk(self, descriptor: TargetDescriptor, lun: LunDescriptor, base: Base | Blank) -> Backing:
@@ -111,7 +109,7 @@ class Units:
             thin=lun.thin,
             read_only=lun.read_only,
             removable=lun.removable,
-            target_name=descriptor.name,
+            target_name=sys.intern(descriptor.name),
             portal_group=descriptor.portal_group,
             physical_exponent=(lun.physical_block_size // lun.block_size).bit_length() - 1,
             unmap_ignores_pattern=lun.unmap_ignores_pattern,
@@ -143,58 +141,60 @@ class Units:
             if sectors not in self.blanks:
                 self.blanks[sectors] = Blank(sectors)
             return self.blanks[sectors]
-        key = image_key(lun)
+        # An image that was replaced under its name is another image.
+        key = f"{lun.image} {lun.image_sha256}"
         if key not in self.bases:
             self.bases[key] = Base.open(lun.image, lun.image_sha256)
-        self.users[key] += 1
-        return self.bases[key]
+        base = self.bases[key]
+        self.users[base] += 1
+        return base
 
-    def _let_go(self, luns: Iterable[LunDescriptor]) -> None:
+    def _let_go(self, bases: Iterable[Base | Blank]) -> None:
         """A base is closed with the last disk on it: an image that was removed gives its room back."""
         with self.finding_base:
-            for key in (image_key(lun) for lun in luns if lun.image is not None):
-                self.users[key] -= 1
-                if not self.users[key]:
-                    del self.users[key]
-                    self.bases.pop(key).close()
+            for base in bases:
+                if isinstance(base, Blank):
+                    continue
+                self.users[base] -= 1
+                if not self.users[base]:
+                    del self.users[base]
+                    self.bases = {key: other for key, other in self.bases.items() if other is not base}
+                    base.close()
 
     def connect(self, opened: OpenTarget, port: InitiatorPort) -> Nexus:
         """A nexus into every unit of the target.
 
         Its first command meets 29h/00h, whatever happened before: the one code that every initiator, the
         simplest included, takes for "try again"."""
-        numbers = sorted(opened.backings)
-        paths: dict[int, Path] = {}
-
-        def peers() -> list[Peer]:
-            return [Peer(p.backing.unit, p.lane, p.backing.medium) for p in paths.values()]
-
-        for number, backing in opened.backings.items():
+        nexus = Nexus(self.limits, {}, _not_yet)
+        paths = nexus.paths
+        for number, backing in zip(opened.luns, opened.backings, strict=True):
             lane = backing.unit.attach(
-                port.name, port=port, luns=lambda: numbers, peers=peers, attention=POWER_ON_OR_RESET
+                port.name, port=port, luns=paths.luns, peers=paths.peers, attention=POWER_ON_OR_RESET
             )
             size = backing.medium.block_size
-            paths[number] = Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1)
-        nexus = Nexus(self.limits, paths, _not_yet)
+            paths.add(number, Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1))
         nexus.management.siblings = opened.nexuses  # joins them once it has a session
         return nexus
 
     def disconnect(self, opened: OpenTarget, nexus: Nexus | None) -> bool:
         """The session is over and its threads have ended.  True if the target's disks are free to close."""
         if nexus is not None:
-            opened.nexuses.discard(nexus)
+            if nexus in opened.nexuses:
+                opened.nexuses.remove(nexus)
             for path in nexus.paths.values():
                 path.lane.unit.detach(path.lane)  # a peer that left before its session began never closed it
-        return not opened.descriptor.shared
+        return not opened.shared
 
     def close(self, opened: OpenTarget) -> bool:
         """Let go of the disks; True if anything was written to them."""
         written = False
-        for backing in opened.backings.values():
+        for backing in opened.backings:
             written |= backing.disk.statistics().written
             backing.disk.close()
-        self._let_go(opened.descriptor.luns)
-        self.shared.pop(opened.descriptor.name, None) if opened.descriptor.shared else None
+        self._let_go(backing.disk.base for backing in opened.backings)
+        if opened.shared:
+            self.shared.pop(opened.name, None)
         return written
 
 

@@ -102,7 +102,8 @@ def test_every_command_meets_every_type_as_its_column_says(row, kind):
             continue  # these have rules of their own
         ended = disk(raw, lane=lane)
         assert (ended.status == sense.RESERVATION_CONFLICT) != expected
-        lane.attentions._waiting.clear()
+        while lane.attentions.take_nowait():
+            pass
         disk.unit.refresh()
         disk.unit.loaded = True
     assert stranger.may_write is False

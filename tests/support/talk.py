@@ -243,7 +243,7 @@ class Talk:
         while True:
             nexus.deliver()
             nexus.streams.pump(self.unsent)
-            jobs, nexus.jobs = nexus.jobs, []
+            jobs, nexus.jobs = nexus.jobs, ()
             self.threads += jobs
             while self.threads and not self.held:
                 self._run(self.threads.pop(0))
@@ -264,7 +264,7 @@ class Talk:
 
     def background(self) -> None:
         """Carry out all work that goes on in the background, to its end."""
-        works, self.nexus.backgrounds = self.nexus.backgrounds, []
+        works, self.nexus.backgrounds = self.nexus.backgrounds, ()
         for work, backing, over in works:
             failed: CheckCondition | None = None
             try:
@@ -361,7 +361,7 @@ class Talk:
         talk = _join(self.backings, attrs.evolve(self.session.negotiated, **changes), self.nexus.limits,
                      self.worker, self.way)  # fmt: skip
         siblings = self.nexus.management.siblings
-        siblings.add(talk.nexus)
+        siblings.append(talk.nexus)
         talk.nexus.management.siblings = siblings
         return talk
 

@@ -452,7 +452,7 @@ def test_a_lost_connection_lets_a_reset_of_another_session_end():
     talk.initiator(manage(TaskFunction.LOGICAL_UNIT_RESET))
     talk.target()
 
-    other.nexus.jobs, other.threads = other.threads, []
+    other.nexus.jobs, other.threads = tuple(other.threads), []
     other.nexus.close()
     talk.settle()
 

@@ -46,7 +46,7 @@ class Shared:
         nexus.session = Session(
             NEGOTIATED, DEFAULT, self.out, nexus, stat_sn=1, now=0.0, targets=lambda _: []
         )
-        nexus.management.siblings.add(nexus)
+        nexus.management.siblings.append(nexus)
         self.say(nexus, TEST_UNIT_READY)  # takes the attention of a new nexus away
         return nexus
 
@@ -97,7 +97,7 @@ def test_a_reset_that_waits_for_another_sessions_thread_is_answered_in_a_turn_of
     asking, working = shared.session(), shared.session()
     assert shared.say(working, SYNCHRONIZE, tag=5) == []
     (job,) = working.jobs
-    working.jobs.clear()
+    working.jobs = ()
 
     assert shared.reset(asking) == []
     working.finished(job, None, None, 0.0)
