@@ -76,8 +76,10 @@ class Desk:
         return {
             "limits": cattrs.unstructure(config.limits),
             "portals": [
-                PortalPolicy(target_address=str(p.target_address), public_host=p.public_host).to_json()
-                for p in config.portals
+                PortalPolicy(
+                    target_address=str(p.target_address), public_host=p.public_host, portal_group=group
+                ).to_json()
+                for group, p in enumerate(config.portals, 1)
             ],
             "overlays_dir": str(config.overlays_dir),
             "tls": self.control.tls.settings(),
@@ -137,6 +139,7 @@ class Desk:
             place=place,
             key=key,
             isid=ask["isid"],
+            portal=ask["portal"],
             tsih=ask["tsih"],
             principal=ask["principal"],
         )
@@ -185,7 +188,8 @@ class Desk:
             for rival in placement.rivals(key)[:MOST_RIVALS]:
                 while not rival.open and rival.session in placement.records:
                     await self.control.session_news.park()  # it logs in just now
-                same_port = rival.isid == ask["isid"]
+                # RFC 7143 §4.4.3.1: one ISID may have a session with each portal group.
+                same_port = rival.isid == ask["isid"] and rival.portal == ask["portal"]
                 proven = bool(ask["principal"]) and rival.principal == ask["principal"]
                 if same_port and proven:
                     if not placement.may_reinstate(key, monotonic(), self.control.config.limits):

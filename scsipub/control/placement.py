@@ -31,6 +31,7 @@ class Record:
     place: Place
     key: Key
     isid: str
+    portal: int = 0
     tsih: int = 0
     principal: str = ""  # who has authenticated; empty: nobody had to
     target: TargetDescriptor = attrs.field(factory=lambda: TargetDescriptor(name="", session=""))

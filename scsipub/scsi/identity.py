@@ -31,8 +31,9 @@ class UnitConfig:
     write_cache: bool = True  # WCE: GOOD may come before the data is on stable media
     rotation_rate: int = 1  # 1: non-rotating
     target_name: str = "iqn.2025-01.pub.scsipub:none"
-    portal_group: int = 1
-    relative_port: int = 1
+    target_ports: int = (
+        1  # numbered from 1; each is a portal group of iSCSI and a target port group of its own
+    )
     max_transfer_bytes: int = 32 * 1024 * 1024
     max_write_same_bytes: int = 64 * 1024 * 1024
     max_unmap_bytes: int = 1024 * 1024 * 1024

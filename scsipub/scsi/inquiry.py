@@ -64,15 +64,16 @@ def designators(config: UnitConfig) -> tuple[tuple[int, int, bytes], ...]:
     return (_BINARY, 3, config.naa6), (_BINARY, 2, config.eui64)
 
 
-def device_identification(config: UnitConfig) -> bytes:
-    port_name = f"{config.target_name},t,0x{config.portal_group:04x}"
+def device_identification(config: UnitConfig, target_port: int = 1) -> bytes:
+    """RFC 7143 §4.2.7.1: a SCSI target port is a portal group, which is what its name ends in."""
+    port_name = f"{config.target_name},t,0x{target_port:04x}"
     return b"".join(
         (
             *(_designator(code_set, _UNIT, kind, value) for code_set, kind, value in designators(config)),
             _designator(_ASCII, _UNIT, 1, config.t10),
             _designator(_UTF8, _UNIT, 8, _name_string(config.scsi_name)),
-            _designator(_BINARY, _PORT, 4, struct.pack(">2xH", config.relative_port)),
-            _designator(_BINARY, _PORT, 5, struct.pack(">2xH", limits.PORT_GROUP)),
+            _designator(_BINARY, _PORT, 4, struct.pack(">2xH", target_port)),
+            _designator(_BINARY, _PORT, 5, struct.pack(">2xH", target_port)),
             _designator(_UTF8, _PORT, 8, _name_string(port_name)),
             _designator(_UTF8, _DEVICE, 8, _name_string(config.target_name)),
         )
@@ -177,5 +178,8 @@ def inquiry(request: Request) -> Plan:
     page = PAGES.get(it[2])
     if page is None:
         raise sense.invalid_field(2, 7, why=f"no VPD page {it[2]:#04x}")
-    body = page(config)
+    if page is device_identification:
+        body = device_identification(config, request.lane.target_port)
+    else:
+        body = page(config)
     return clip(struct.pack(">BBH", 0x00, it[2], len(body)) + body, allocation)

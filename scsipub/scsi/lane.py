@@ -42,6 +42,7 @@ class Lane:
     may_read: bool = False
     may_write: bool = False
     prevents_removal: bool = False
+    target_port: int = 1  # through which of our ports the initiator came
     fenced: bool = False  # about to lose its registration by PREEMPT AND ABORT: nothing of it may begin
     attentions: Attentions = attrs.field(factory=Attentions, repr=False)
     copies: dict[int, bytes] = attrs.field(factory=dict, repr=False)  # list identifier -> held copy status

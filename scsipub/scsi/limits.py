@@ -11,7 +11,6 @@ UNMAP_GRANULARITY_BYTES = 4096  # the host's file system frees whole pages
 UNMAP_BLOCKS = 1 << 20  # the most that test tools think sane
 ATOMIC_BYTES = 1 << 20
 ATOMIC_BLOCKS = 256
-PORT_GROUP = 1  # one target port group: all portals are one port
 
 COPY_TARGETS = 8
 COPY_SEGMENTS = 16

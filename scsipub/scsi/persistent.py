@@ -24,6 +24,7 @@ from scsipub.scsi.reservations import Action, Outcome, Reservations
 _LIST_BYTES = 24
 _LONGEST_LIST = 24 + 268  # one TransportID
 _ALL_TYPES = 0xEA01
+_FIRST_PORT = 1
 _SPEC_I_PT, _ALL_TG_PT, _APTPL, _UNREG = 0x08, 0x04, 0x01, 0x02
 
 
@@ -53,11 +54,14 @@ def read_full_status(request: Request) -> Plan:
     body = b""
     for entry in state.registrations:
         holds = state.holds(entry.port)
-        flags = (0x02 if entry.all_target_ports else 0) | (0x01 if holds else 0)
+        # Who is known by name alone is registered for whichever port it comes through.
+        everywhere = entry.all_target_ports or (
+            entry.port.isid is None and request.unit.config.target_ports > 1
+        )
+        flags = (0x02 if everywhere else 0) | (0x01 if holds else 0)
         kind = state.kind if holds and state.kind is not None else 0
-        port = request.unit.config.relative_port
         name = entry.port.transport_id
-        body += struct.pack(">Q4xBB4xHI", entry.key, flags, kind, port, len(name)) + name
+        body += struct.pack(">Q4xBB4xHI", entry.key, flags, kind, _FIRST_PORT, len(name)) + name
     return _answer(request, state, body)
 
 
@@ -84,7 +88,7 @@ def reserve_out(request: Request) -> Plan:
         if unit.reserving:
             raise CommandEnded(sense.BUSY, "another change is being made durable")
         asked = parse_reserve_out_untrusted(
-            it, bytes(data[:length]), request.lane.port, unit.config.relative_port, unit.keeps_reservations
+            it, bytes(data[:length]), request.lane.port, unit.config.target_ports, unit.keeps_reservations
         )
         decided.append(machine.decide(unit.reservations, asked))
         unit.reserving = True
@@ -113,7 +117,7 @@ def reserve_out(request: Request) -> Plan:
 
 
 def parse_reserve_out_untrusted(
-    it: bytes, data: bytes, port: InitiatorPort, relative_port: int, keeps: bool
+    it: bytes, data: bytes, port: InitiatorPort, target_ports: int, keeps: bool
 ) -> machine.Request:
     """The parameter list of any service action; MOVE has a form of its own."""
     if len(data) < _LIST_BYTES:
@@ -129,7 +133,7 @@ def parse_reserve_out_untrusted(
         kind=it[2] & 0x0F,
     )
     if action is Action.REGISTER_AND_MOVE:
-        return _parse_move(data, asked, relative_port, keeps)
+        return _parse_move(data, asked, target_ports, keeps)
     flags = data[20]
     if flags & _SPEC_I_PT:
         raise sense.invalid_parameter(20, 3, "SPEC_I_PT is not supported")
@@ -142,10 +146,10 @@ def parse_reserve_out_untrusted(
     return attrs.evolve(asked, aptpl=bool(flags & _APTPL), all_target_ports=bool(flags & _ALL_TG_PT))
 
 
-def _parse_move(data: bytes, asked: machine.Request, relative_port: int, keeps: bool) -> machine.Request:
+def _parse_move(data: bytes, asked: machine.Request, target_ports: int, keeps: bool) -> machine.Request:
     if data[17] & _APTPL and not keeps:
         raise sense.invalid_parameter(17, 0, "APTPL: nothing is kept over a power loss")
-    if cdb.number(data, 18, 2) != relative_port:
+    if not 1 <= cdb.number(data, 18, 2) <= target_ports:
         raise sense.invalid_parameter(18, 7, "no such relative target port")
     if cdb.number(data, 20, 4) != len(data) - _LIST_BYTES:
         raise sense.invalid_parameter(20, 7, "TransportID length")

@@ -6,7 +6,7 @@ MANAGEMENT FUNCTIONS), §6.35 (REPORT TARGET PORT GROUPS), SAM-5 §4.7 (LUN addr
 import struct
 from collections.abc import Iterable
 
-from scsipub.scsi import attentions, cdb, limits, sense
+from scsipub.scsi import attentions, cdb, sense
 from scsipub.scsi.command import Command, Request
 from scsipub.scsi.plan import Plan, clip
 
@@ -97,12 +97,11 @@ def supported_task_functions(request: Request) -> Plan:
 
 
 def target_port_groups(request: Request) -> Plan:
-    """One group, always active and optimized: there is one owner and every portal leads to it."""
+    """A group for each port, all of them active and optimized: every portal leads to the one owner."""
     form = request.cdb[1] >> 5
     if form > 1:
         raise sense.invalid_field(1, 7, why=f"PARAMETER DATA FORMAT {form}")
-    group = struct.pack(
-        ">BBHxBBBHH", 0x00, 0x01, limits.PORT_GROUP, 0, 0, 1, 0, request.unit.config.relative_port
-    )
-    body = (bytes([0x10, 0, 0, 0]) if form else b"") + group
+    body = bytes([0x10, 0, 0, 0]) if form else b""
+    for port in range(1, request.unit.config.target_ports + 1):
+        body += struct.pack(">BBHxBBBHH", 0x00, 0x01, port, 0, 0, 1, 0, port)
     return clip(struct.pack(">I", len(body)) + body, cdb.number(request.cdb, 6, 4))

@@ -87,11 +87,12 @@ class LogicalUnit:
         luns: Callable[[], Sequence[int]] = only_lun_0,
         peers: Callable[[], Iterable[Peer]] = no_peers,
         attention: Attention | None = None,
+        target_port: int = 1,
     ) -> Lane:
         """A session begins to see this unit.
 
         ``attention`` waits for its first command (POWER_ON, NEXUS_LOSS)."""
-        lane = Lane(self, nexus, port or InitiatorPort(nexus), luns, peers)
+        lane = Lane(self, nexus, port or InitiatorPort(nexus), luns, peers, target_port=target_port)
         if attention is not None:
             lane.attentions.add(attention)
         self.lanes += (lane,)

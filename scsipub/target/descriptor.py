@@ -80,7 +80,6 @@ class TargetDescriptor(_Json):
     luns: tuple[LunDescriptor, ...] = ()
     shared: bool = False
     alias: str = ""
-    portal_group: int = 1
     nexus: str = "name"  # who is one initiator to reservations: its name, or its "initiator-port"
     auth: AuthDescriptor = attrs.field(factory=AuthDescriptor)
 

@@ -144,7 +144,7 @@ class Login:
                         algorithms=at_least(ChapAlgorithm(auth.algorithm_floor)) if auth.required else (),
                         mutual=auth.mutual,
                     ),
-                    portal_group_tag=verdict.target.portal_group,
+                    portal_group_tag=self.arrival.portal + 1,
                 )
             )
         )
@@ -162,6 +162,7 @@ class Login:
                     "isid": parameters.isid.hex(),
                     "tsih": parameters.tsih,
                     "principal": finished.principal or "",
+                    "portal": self.arrival.portal,
                     "source": self.arrival.source,
                 },
             )

@@ -77,7 +77,11 @@ class Worker:
         self.limits = cattrs.structure(settings["limits"], Limits)
         self.portals = [PortalPolicy.from_json(p) for p in settings["portals"]]
         self.units = Units(
-            settings["overlays_dir"], self.limits, settings["incarnation"], self.keep_reservations
+            settings["overlays_dir"],
+            self.limits,
+            settings["incarnation"],
+            self.keep_reservations,
+            target_ports=len(self.portals),
         )
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
         self.telling = Telling(control, self.limits)

@@ -50,7 +50,9 @@ async def open_session(worker: "Worker", login: Login, logged_in: LoggedIn, chil
     try:
         if logged_in.target is not None:
             opened = await _open_units(worker, logged_in.target)
-            nexus = worker.units.connect(opened, _port(logged_in.parameters, logged_in.target))
+            nexus = worker.units.connect(
+                opened, _port(logged_in.parameters, logged_in.target), login.arrival.portal + 1
+            )
         else:
             nexus = Nexus(worker.limits, {}, _nobody)
         await login.send(logged_in.response)

@@ -50,8 +50,14 @@ class Units:
     """All open targets of one worker.  Opening and closing may block: call them in a thread."""
 
     def __init__(
-        self, overlays_dir: str, limits: Limits, incarnation: int, keeper: Keeper = _kept_nowhere
+        self,
+        overlays_dir: str,
+        limits: Limits,
+        incarnation: int,
+        keeper: Keeper = _kept_nowhere,
+        target_ports: int = 1,
     ) -> None:
+        self.target_ports = target_ports
         self.keeper = keeper
         self.overlays_dir = overlays_dir
         self.limits = limits
@@ -110,7 +116,7 @@ class Units:
             read_only=lun.read_only,
             removable=lun.removable,
             target_name=sys.intern(descriptor.name),
-            portal_group=descriptor.portal_group,
+            target_ports=self.target_ports,
             physical_exponent=(lun.physical_block_size // lun.block_size).bit_length() - 1,
             unmap_ignores_pattern=lun.unmap_ignores_pattern,
             max_transfer_bytes=self.limits.max_transfer_bytes,
@@ -161,7 +167,7 @@ class Units:
                     self.bases = {key: other for key, other in self.bases.items() if other is not base}
                     base.close()
 
-    def connect(self, opened: OpenTarget, port: InitiatorPort) -> Nexus:
+    def connect(self, opened: OpenTarget, port: InitiatorPort, target_port: int = 1) -> Nexus:
         """A nexus into every unit of the target.
 
         Its first command meets 29h/00h, whatever happened before: the one code that every initiator, the
@@ -170,7 +176,12 @@ class Units:
         paths = nexus.paths
         for number, backing in zip(opened.luns, opened.backings, strict=True):
             lane = backing.unit.attach(
-                port.name, port=port, luns=paths.luns, peers=paths.peers, attention=POWER_ON_OR_RESET
+                port.name,
+                port=port,
+                luns=paths.luns,
+                peers=paths.peers,
+                attention=POWER_ON_OR_RESET,
+                target_port=target_port,
             )
             size = backing.medium.block_size
             paths.add(number, Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1))

@@ -276,8 +276,16 @@ async def test_who_proved_who_it_is_replaces_its_own_session(house, autojump_clo
     assert overlay_of(again) == overlay_of(one)
 
 
-@pytest.mark.parametrize("fields", [{"principal": "bob"}, {"principal": "ann", "isid": "800000000002"}])
-async def test_another_principal_or_another_port_replaces_nobody(house, fields):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"principal": "bob"},
+        {"principal": "ann", "isid": "800000000002"},
+        {"principal": "ann", "portal": 1},
+    ],
+)
+async def test_another_principal_another_port_or_another_portal_replaces_nobody(house, fields):
+    """RFC 7143 §4.4.3.1: one ISID may have a session with each portal group."""
     await admitted(house, LOCKED, principal="ann")
 
     await admitted(house, LOCKED, worker=1, **fields)

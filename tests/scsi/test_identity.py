@@ -34,7 +34,7 @@ def test_two_units_share_no_name(one, other):
 def test_names_depend_on_the_uuid_alone(uuid):
     one = UnitConfig(uuid=uuid)
     other = UnitConfig(
-        uuid=uuid, block_size=4096, relative_port=2, target_name="iqn.2025-01.x:y", read_only=True
+        uuid=uuid, block_size=4096, target_ports=2, target_name="iqn.2025-01.x:y", read_only=True
     )
     assert (one.naa6, one.eui64, one.t10, one.scsi_name) == (
         other.naa6,

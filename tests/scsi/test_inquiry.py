@@ -91,17 +91,30 @@ def test_the_unit_has_every_kind_of_name():
     """SPC-4 §7.8.6: NAA 6, EUI-64, T10 and SCSI name of the unit, port number and group, names of port and
     target."""
     name = "iqn.2025-01.pub.scsipub:blank"
-    found = split(vpd(bench(target_name=name, relative_port=2, portal_group=1), 0x83))
+    found = split(vpd(bench(target_name=name), 0x83))
 
     assert found[(0, 3)][0] >> 4 == 6
     assert len(found[(0, 3)]) == 16
     assert len(found[(0, 2)]) == 8
     assert found[(0, 1)] == b"SCSIPUB " + UUID.hex().encode()
     assert found[(0, 8)].rstrip(b"\0") == b"naa." + found[(0, 3)].hex().upper().encode()
-    assert found[(1, 4)] == b"\0\0\0\2"
-    assert found[(1, 5)] == struct.pack(">2xH", limits.PORT_GROUP)
+    assert found[(1, 4)] == b"\0\0\0\1"
+    assert found[(1, 5)] == b"\0\0\0\1"
     assert found[(1, 8)].rstrip(b"\0") == name.encode() + b",t,0x0001"
     assert found[(2, 8)].rstrip(b"\0") == name.encode()
+
+
+def test_a_path_says_through_which_port_it_leads():
+    """SPC-4 §7.8.6.6: multipath software finds the port group of a path in page 83h of that path."""
+    disk = bench(target_ports=2)
+    first = split(vpd(disk, 0x83))
+    disk.lane = disk.unit.attach("iqn.2025-01.test:other", target_port=2)
+    second = split(vpd(disk, 0x83))
+
+    assert (first[(1, 4)], first[(1, 5)]) == (b"\0\0\0\1", b"\0\0\0\1")
+    assert (second[(1, 4)], second[(1, 5)]) == (b"\0\0\0\2", b"\0\0\0\2")
+    assert second[(1, 8)].rstrip(b"\0").endswith(b",t,0x0002")
+    assert [first[key] for key in first if key[0] == 0] == [second[key] for key in second if key[0] == 0]
 
 
 @pytest.mark.parametrize("length", [16, 17, 18, 19, 223])
@@ -115,7 +128,7 @@ def test_name_strings_end_in_nul_and_fill_four_bytes(length):
 
 def test_names_stay_the_same_on_every_path_and_differ_between_units():
     one = split(vpd(bench(), 0x83))
-    again = split(vpd(bench(relative_port=2, target_name="iqn.2025-01.x:y"), 0x83))
+    again = split(vpd(bench(target_name="iqn.2025-01.x:y"), 0x83))
     unit_names = [(0, 1), (0, 2), (0, 3), (0, 8)]
 
     assert [one[key] for key in unit_names] == [again[key] for key in unit_names]

@@ -231,6 +231,20 @@ def test_a_move_that_is_not_right_changes_nothing(fields):
     assert disk.unit.reservations is before
 
 
+def test_who_is_known_by_name_is_registered_at_every_port():
+    """SPC-4 §6.15.5: ALL_TG_PT says that the relative target port does not matter."""
+    disk = bench(target_ports=2)
+    out(disk, Action.REGISTER, new=7)
+    by_name = disk(cdb(IN, S=3, N=256)).data[8 + 12]
+
+    disk = bench(target_ports=2)
+    disk.lane = disk.unit.attach("one", port=InitiatorPort("iqn.2025-01.test:one", bytes(6)))
+    out(disk, Action.REGISTER, new=7)
+    by_port = disk(cdb(IN, S=3, N=256)).data[8 + 12]
+
+    assert (by_name & 2, by_port & 2) == (2, 0)
+
+
 def test_reserve_6_and_persistent_reservations_exclude_each_other():
     """CRH=0."""
     disk, _ = pair()

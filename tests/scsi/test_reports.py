@@ -124,11 +124,12 @@ def test_dpo_and_fua_are_claimed_by_the_commands_that_take_them():
             assert bits == 0x10, name
 
 
-def test_one_port_group_is_active_and_optimized():
+def test_every_port_is_a_group_that_is_active_and_optimized():
     """SPC-4 §6.35."""
-    data = bench(relative_port=3)(cdb(GROUPS, F=0x0A, N=256)).data
-    assert struct.unpack(">I", data[:4])[0] == len(data) - 4 == 12
-    assert data[4:] == bytes([0x00, 0x01, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3])
+    data = bench(target_ports=2)(cdb(GROUPS, F=0x0A, N=256)).data
+    assert struct.unpack(">I", data[:4])[0] == len(data) - 4 == 24
+    assert data[4:16] == bytes([0x00, 0x01, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1])
+    assert data[16:] == bytes([0x00, 0x01, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2])
 
 
 def test_the_extended_header_of_port_groups():
