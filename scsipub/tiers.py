@@ -2,7 +2,9 @@
 
 import attrs
 
-from scsipub.limits import DEFAULT, Limits
+from scsipub.limits import DEFAULT, GiB, Limits
+
+DAY = 86400.0
 
 
 @attrs.frozen(kw_only=True)
@@ -10,8 +12,16 @@ class Tier:
     """Bounds of one class of targets.  Sizes are bytes."""
 
     name: str
-    allocation_budget: int
-    persistent: bool = False
+    allocation_budget: int  # of each logical unit
+    persistent: bool = False  # what is written outlives session and daemon: such targets can be rented
+    disk_bytes: int = 64 * 1024 * GiB  # the largest unit
+    luns: int = 8
+    targets: int = 16  # of one tenant
+    sessions: int = 32  # of one target at a time
+    lifetime_seconds: float | None = None  # None: until it is destroyed
+    expiry_grace_seconds: float = 3 * DAY  # how long what has expired is kept
+    tls_required: bool = False
+    algorithm_floor: int = 5  # weakest CHAP_A
 
 
 def anonymous(limits: Limits) -> Tier:

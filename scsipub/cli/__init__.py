@@ -11,9 +11,11 @@ from scsipub.cli.connect import connect
 from scsipub.cli.doctor import doctor
 from scsipub.cli.images import image
 from scsipub.cli.janitor import janitor
+from scsipub.cli.rentals import target
 from scsipub.cli.serve import serve
 from scsipub.cli.sessions import session
 from scsipub.cli.status import status
+from scsipub.cli.tenants import tenant, tier, token
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,7 +27,20 @@ def cli() -> None:
     """
 
 
-for _command in (serve, status, session, image, janitor, doctor, connect, certs):
+for _command in (
+    serve,
+    status,
+    session,
+    image,
+    target,
+    tenant,
+    token,
+    tier,
+    janitor,
+    doctor,
+    connect,
+    certs,
+):
     cli.add_command(_command)
 
 

@@ -18,7 +18,7 @@ import attrs
 from scsipub.config import values
 from scsipub.config.records import IQN_PREFIX, Config, Portal, TargetAddress, default_state_dir
 from scsipub.config.tables import Parsers, read_row, refuse_unknown, rows, subtable
-from scsipub.config.targets import read_targets
+from scsipub.config.targets import algorithm, read_targets
 from scsipub.errors import OperatorError
 from scsipub.limits import Limits, MiB
 from scsipub.tiers import ANONYMOUS, Tier, anonymous
@@ -170,7 +170,18 @@ def _limit(field: "attrs.Attribute[Any]") -> Callable[[object], Any]:
 
 def _tiers(table: Mapping[str, Any], where: str, limits: Limits) -> dict[str, Tier]:
     tiers = {ANONYMOUS.name: anonymous(limits)}
-    parsers = {"allocation_budget": functools.partial(values.size, least=MiB)}
+    parsers: Parsers = {
+        "allocation_budget": functools.partial(values.size, least=MiB),
+        "persistent": values.yes_or_no,
+        "disk_bytes": functools.partial(values.size, least=MiB),
+        "luns": values.whole_number(1, 256),
+        "targets": values.whole_number(0),
+        "sessions": values.whole_number(1),
+        "lifetime_seconds": values.number(1.0),
+        "expiry_grace_seconds": values.number(0.0),
+        "tls_required": values.yes_or_no,
+        "algorithm_floor": algorithm,
+    }
     for name in table:
         here = f"{where} [tiers.{name}]"
         said = read_row(subtable(table, name, where), parsers, here)

@@ -30,12 +30,14 @@ from scsipub.control.desk import Desk, free_bytes
 from scsipub.control.janitor import Janitor, clear_disposable, left_over
 from scsipub.control.logs import say, set_up_logs
 from scsipub.control.placement import Place, Placement
+from scsipub.control.rentals import Rentals
 from scsipub.control.sources import Sources
 from scsipub.control.state import StateDir
 from scsipub.control.tls import TlsPortals
 from scsipub.errors import OperatorError
 from scsipub.storage.images import ImageStore
 from scsipub.storage.welcome import welcome
+from scsipub.store.store import Opened, Store, open_store
 from supervisor.exits import Exit
 from supervisor.pool import Worker, WorkerPool
 from supervisor.pool_spec import PoolSpec
@@ -46,6 +48,9 @@ from supervisor.tree import Supervisor
 
 log = logging.getLogger("scsipub.control")
 
+# A transaction that has begun may finish.
+STORE_SECONDS = 10.0
+
 # Descriptors that are not connections: listeners, channels, bases, the log, and room to say no.
 SPARE_DESCRIPTORS = 512
 
@@ -54,9 +59,14 @@ class Control:
     """What the parts of the control process share.  Made once per daemon."""
 
     def __init__(
-        self, config: Config, instance: bytes, announce: Callable[[dict[str, Any]], None] = lambda _: None
+        self,
+        config: Config,
+        instance: bytes,
+        announce: Callable[[dict[str, Any]], None] = lambda _: None,
+        opened: Opened | None = None,
     ) -> None:
         self.config = config
+        self.store = Store(opened) if opened is not None else None
         self.announce = announce
         self.endpoints_said = False
         self.catalogue = Catalogue(config, instance)
@@ -65,6 +75,7 @@ class Control:
         self.complaints = Complaints(config.limits, say)
         self.desk = Desk(self)
         self.janitor = Janitor(self)
+        self.rentals = Rentals(self, self.store)
         self.console = Console(self)
         self.session_news = trio.lowlevel.ParkingLot()  # somebody logged in, or a session is over
         self.tls = TlsPortals(self)
@@ -194,6 +205,8 @@ class Control:
         return SupervisorSpec(
             Strategy.REST_FOR_ONE,
             [
+                *([ChildSpec("store", self.store.run, shutdown=Drain(STORE_SECONDS))] if self.store else []),
+                ChildSpec("rentals", self.rentals.run, shutdown=Cancel()),
                 ChildSpec("workers", self.run_pool, shutdown=Drain(self.config.limits.drain_seconds + 1.0)),
                 ChildSpec("accept", self.accept_all, shutdown=Cancel()),
                 ChildSpec("reaper", self.janitor.reap, shutdown=Cancel()),
@@ -208,9 +221,9 @@ def _worker_argv(index: int, fd: int) -> list[str]:
     return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd)]
 
 
-async def serve(config: Config, state: StateDir, instance: bytes, ending: "Ending") -> None:
+async def serve(config: Config, state: StateDir, instance: bytes, ending: "Ending", opened: Opened) -> None:
     """Run until SIGTERM or SIGINT."""
-    control = Control(config, instance, state.announce)
+    control = Control(config, instance, state.announce, opened)
     # Disposable disks of a daemon that was killed belong to nobody any more.
     clear_disposable(str(config.overlays_dir))
     control.janitor.left_over = left_over(str(config.overlays_dir))
@@ -284,7 +297,11 @@ def run(config: Config) -> None:
         welcome(ImageStore(config.images_dir), datetime.now(UTC).isoformat(timespec="seconds"))
         # As in a worker: the records of sessions live long, and looking through them stops the loop.
         gc.set_threshold(2_000, 10, 100)
-        trio.run(serve, config, state, instance, ending)
+        opened = open_store(config.database, config.state_dir, instance)
+        try:
+            trio.run(serve, config, state, instance, ending, opened)
+        finally:
+            opened.engine.close()
     except BaseExceptionGroup as group:
         refusal = _only(group)
         if isinstance(refusal, OperatorError):

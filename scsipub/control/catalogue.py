@@ -5,10 +5,12 @@ Knows the configuration and the image store.  Answers by name; hands out descrip
     <prefix>:blank           zeros, ``blank_bytes`` of them
     <prefix>:image.<name>    a copy-on-write disk over an image
     <prefix>:multi           two units over two images
-    [[target]]               what the configuration file lists"""
+    [[target]]               what the configuration file lists
+    <prefix>:<id>            what tenants rent; ``rentals`` knows those"""
 
 import fnmatch
 import hashlib
+from collections.abc import Callable
 
 import attrs
 
@@ -35,6 +37,19 @@ class Entry:
     initiators: tuple[str, ...] = ()
     sanitize_seconds: float = 0.0
     nexus: str = "name"
+    units: tuple[LunDescriptor, ...] = ()  # described already: units that have an identity of their own
+    closed: tuple[int, str] | None = None  # nobody may log in: the status to say so with, and why
+    tls_required: bool = False
+    most_sessions: int | None = None
+
+    @property
+    def authenticated(self) -> bool:
+        """Must an initiator prove who it is?"""
+        return bool(self.users)
+
+    @property
+    def mutual(self) -> bool:
+        return any(u.mutual_secret for u in self.users)
 
     def admits(self, initiator: str) -> bool:
         """Is this InitiatorName on the list?  No list admits everybody."""
@@ -60,6 +75,7 @@ class Catalogue:
         self.instance = instance  # random, made at the first start: makes identities ours alone
         self.store = ImageStore(config.images_dir)
         self.images: dict[str, Image] = {}
+        self.rented: Callable[[str], Entry | None] = lambda id: None
         self.targets = {t.name: self._configured(t) for t in config.targets}
         self.reload()
 
@@ -100,7 +116,7 @@ class Catalogue:
         elif rest.startswith("image.") and rest[6:] in self.images:
             luns = (LunConfig(lun=0, image=rest[6:]),)
         else:
-            return None
+            return self.rented(rest)
         return (
             Entry(name=name, luns=luns, budget=self.config.tiers["anonymous"].allocation_budget)
             if luns
@@ -132,7 +148,7 @@ class Catalogue:
     def describe(self, entry: Entry, session: str, owner: str) -> TargetDescriptor:
         """Everything a worker needs to serve ``entry``.  ``owner`` names the overlays: a session's id, or a
         shared target's.  Raises KeyError when an image has gone."""
-        luns = []
+        luns = list(entry.units)
         for lun in entry.luns:
             overlay = f"d-{owner}-{lun.lun}"
             image = self.images[lun.image] if lun.image is not None else None
@@ -163,9 +179,9 @@ class Catalogue:
             nexus=entry.nexus,
             alias=entry.alias,
             auth=AuthDescriptor(
-                required=bool(entry.users),
+                required=entry.authenticated,
                 algorithm_floor=entry.algorithm_floor,
-                mutual=any(u.mutual_secret for u in entry.users),
+                mutual=entry.mutual,
             ),
         )
 

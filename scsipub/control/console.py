@@ -13,6 +13,7 @@ import attrs
 import trio
 
 import scsipub
+from scsipub.control.counter import Counter
 from scsipub.control.placement import Place
 from scsipub.errors import OperatorError
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
@@ -31,6 +32,7 @@ class Console:
 
     def __init__(self, control: "Control") -> None:
         self.control = control
+        self.counter = Counter(control)
 
     async def run(self, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled."""
@@ -68,6 +70,7 @@ class Console:
             "image.adopt": self.adopt,
             "image.remove": self.remove,
             "janitor.run": self.sweep,
+            **self.counter.handlers(),
         }
 
     async def _ask_all(self, method: str, params: Any = None) -> dict[Place, Any]:
@@ -130,6 +133,8 @@ class Console:
                 **totals,
             },
             "images": len(control.catalogue.images),
+            "rented": len(control.rentals.known),
+            "database": control.store is None or control.store.available,
             "state_dir": str(control.config.state_dir),
         }
 
@@ -159,6 +164,10 @@ class Console:
         return params["name"] in self.control.catalogue.images
 
     def remove(self, params: Any, fds: list[int]) -> Any:
+        if self.control.rentals.image_in_use(params["name"]):
+            raise CallError(
+                "refused", f"A rented target stands on {params['name']}.", {"do": "It must stay."}
+            )
         try:
             image = self.control.catalogue.store.remove(params["name"])
         except OperatorError as error:

@@ -99,6 +99,10 @@ class Desk:
             return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
         if not entry.admits(ask["initiator"]):
             return _refuse(LoginStatus.AUTHORIZATION_FAILURE, "the initiator is not on the target's list")
+        if entry.closed is not None:
+            return _refuse(*entry.closed)
+        if entry.tls_required and not ask["tls"]:
+            return _refuse(LoginStatus.AUTHORIZATION_FAILURE, "the target is for TLS only")
         if ask["tsih"]:
             return self._second_connection(ask)
         if entry.shared:
@@ -123,13 +127,18 @@ class Desk:
         entry = control.catalogue.find(ask["target"])
         if entry is None:
             return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
-        if not entry.users and not control.sources.may_open(ask["source"], now):
+        if not entry.authenticated and not control.sources.may_open(ask["source"], now):
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source")
         if not entry.shared and control.free_bytes() < control.config.limits.pool_reserve_bytes:
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full")
         key = (ask["initiator"], ask["source"], entry.name)
         if not await self._rivals_gone(key, ask):
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "two initiators of one name and ISID take turns")
+        entry = control.catalogue.find(ask["target"])
+        if entry is None or entry.closed is not None:
+            return _refuse(LoginStatus.NOT_FOUND, "the target went while we waited")
+        if entry.most_sessions is not None and control.placement.count(entry.name) >= entry.most_sessions:
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, f"the target has its {entry.most_sessions} sessions")
         if ask["connection"] not in control.guests:
             # Closed while we waited: nobody would ever release what it were given.
             return _refuse(LoginStatus.TARGET_ERROR, "the connection is gone")
@@ -165,7 +174,8 @@ class Desk:
             described = control.catalogue.describe(entry, record.session, owner)
             kept = control.placement.reservations
             luns = tuple(
-                attrs.evolve(lun, reservations=kept.get((entry.name, lun.lun))) for lun in described.luns
+                lun if lun.persistent else attrs.evolve(lun, reservations=kept.get((entry.name, lun.lun)))
+                for lun in described.luns
             )
             record.target = attrs.evolve(described, luns=luns)
             return
@@ -194,14 +204,14 @@ class Desk:
                 if same_port and proven:
                     if not placement.may_reinstate(key, monotonic(), self.control.config.limits):
                         return False
-                    await self._ask(rival, "kick")
-                elif await self._ask(rival, "still_there", probe=same_port):
+                    await self.ask(rival, "kick")
+                elif await self.ask(rival, "still_there", probe=same_port):
                     continue
                 while rival.session in placement.records:
                     await self.control.session_news.park()
         return True
 
-    async def _ask(self, record: Record, method: str, **params: Any) -> bool:
+    async def ask(self, record: Record, method: str, **params: Any) -> bool:
         worker = self.control.worker_at(record.place)
         if worker is None:
             return False
@@ -256,8 +266,12 @@ class Desk:
     def list_targets(self, params: Any, fds: list[int]) -> Any:
         return self.control.catalogue.names(params["initiator"])
 
-    def keep_reservations(self, params: Any, fds: list[int]) -> Any:
-        """The reservations of a shared unit, before they are in force: the next owner begins with them."""
+    async def keep_reservations(self, params: Any, fds: list[int]) -> Any:
+        """The reservations of a shared unit, before they are in force: the next owner begins with them.
+
+        Those of a rented unit are in the store when this returns; a CallError says that they are not."""
+        if await self.control.rentals.keep_reservations(params["target"], params["lun"], params["state"]):
+            return True
         self.control.placement.reservations[params["target"], params["lun"]] = params["state"]
         return True
 

@@ -15,6 +15,7 @@ from scsipub.storage.broom import Swept, look, sweep
 from scsipub.storage.files import remove_files
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.storage.sweep import Known, Rules
+from scsipub.store.errors import StoreError
 
 if TYPE_CHECKING:
     from scsipub.control.app import Control
@@ -73,9 +74,9 @@ class Janitor:
         directory = str(self.control.config.overlays_dir)
         rules = Rules(orphan_age=limits.orphan_age_seconds)
 
-        def known() -> Known:
+        def known() -> Known | None:
             # Asked after the directory was read, and on the loop, where placement lives.
-            return trio.from_thread.run_sync(self._known)
+            return trio.from_thread.run(self._known)
 
         async with self.busy:
             swept = await trio.to_thread.run_sync(lambda: sweep(directory, known, time.time(), rules))
@@ -85,9 +86,15 @@ class Janitor:
             log.info("swept %d overlays", len(swept.removed))
         return swept
 
-    def _known(self) -> Known:
+    async def _known(self) -> Known | None:
+        """None: the store does not say, so nothing is swept."""
+        try:
+            rented = await self.control.rentals.overlays()
+        except StoreError as error:
+            log.warning("cannot sweep: %s", error)
+            return None
         expired = [lun.overlay for p in self.control.placement.expired(monotonic()) for lun in p.target.luns]
-        kept = set(self.control.placement.overlays_in_use()) | self.control.shared_overlays()
+        kept = {*self.control.placement.overlays_in_use(), *self.control.shared_overlays(), *rented}
         return Known(kept=kept, expired=[*expired, *self.left_over])
 
 

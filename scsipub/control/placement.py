@@ -79,6 +79,10 @@ class Placement:
         dead."""
         return [self.records[s] for s in reversed(self.by_key.get(key, {}))]
 
+    def count(self, target: str) -> int:
+        """Sessions that a target has."""
+        return sum(record.target.name == target for record in self.records.values())
+
     def may_reinstate(self, key: Key, now: float, limits: Limits) -> bool:
         """Two hosts with one name and ISID would throw each other out for ever: not more often than this."""
         times = self.reinstated.setdefault(key, deque())

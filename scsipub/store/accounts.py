@@ -4,6 +4,7 @@ Each function takes a connection in a transaction, and the vault."""
 
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from scsipub.store import schema
@@ -45,23 +46,55 @@ def _sealed(vault: Vault, id: str, account: Account) -> dict[str, Any]:
     return values
 
 
-def of_target(connection: sa.Connection, vault: Vault, target_id: str) -> tuple[Account, ...]:
-    """The accounts in the clear.  Raises SecretUnreadable."""
-    query = sa.select(schema.chap_secrets).where(_C.target_id == target_id).order_by(_C.user)
-    return tuple(_opened(vault, row) for row in connection.execute(query).mappings())
+@attrs.frozen(kw_only=True)
+class SealedAccount:
+    """An account as it lies in the database: it may be kept in memory, and opened when it is needed."""
+
+    id: str
+    target_id: str
+    user: str
+    secret: Sealed
+    mutual_user: str | None = None
+    mutual: Sealed | None = None
+
+    def open(self, vault: Vault) -> Account:
+        """Raises SecretUnreadable."""
+        mutual = None
+        if self.mutual is not None and self.mutual_user is not None:
+            mutual = vault.unseal(self.mutual, _outward(self.id, self.mutual_user)).decode()
+        return Account(
+            user=self.user,
+            secret=vault.unseal(self.secret, _inward(self.id, self.user)).decode(),
+            mutual_user=self.mutual_user,
+            mutual_secret=mutual,
+        )
 
 
-def _opened(vault: Vault, row: Any) -> Account:
-    secret = vault.unseal(
-        Sealed(row["key_id"], bytes(row["nonce"]), bytes(row["sealed"])), _inward(row["id"], row["user"])
-    )
+def sealed(connection: sa.Connection, target_id: str | None = None) -> tuple[SealedAccount, ...]:
+    """The accounts of a target, or all there are."""
+    query = sa.select(schema.chap_secrets).order_by(_C.user)
+    if target_id is not None:
+        query = query.where(_C.target_id == target_id)
+    return tuple(_record(row) for row in connection.execute(query).mappings())
+
+
+def _record(row: Any) -> SealedAccount:
     mutual = None
     if row["mutual_sealed"] is not None:
-        sealed = Sealed(row["key_id"], bytes(row["mutual_nonce"]), bytes(row["mutual_sealed"]))
-        mutual = vault.unseal(sealed, _outward(row["id"], row["mutual_user"])).decode()
-    return Account(
-        user=row["user"], secret=secret.decode(), mutual_user=row["mutual_user"], mutual_secret=mutual
+        mutual = Sealed(row["key_id"], bytes(row["mutual_nonce"]), bytes(row["mutual_sealed"]))
+    return SealedAccount(
+        id=row["id"],
+        target_id=row["target_id"],
+        user=row["user"],
+        secret=Sealed(row["key_id"], bytes(row["nonce"]), bytes(row["sealed"])),
+        mutual_user=row["mutual_user"],
+        mutual=mutual,
     )
+
+
+def of_target(connection: sa.Connection, vault: Vault, target_id: str) -> tuple[Account, ...]:
+    """The accounts in the clear.  Raises SecretUnreadable."""
+    return tuple(each.open(vault) for each in sealed(connection, target_id))
 
 
 def users(connection: sa.Connection, target_id: str) -> tuple[str, ...]:
@@ -80,7 +113,7 @@ def reseal(connection: sa.Connection, vault: Vault) -> int:
     done = 0
     other = sa.select(schema.chap_secrets).where(_C.key_id != vault.current.id)
     for row in connection.execute(other).mappings().all():
-        account = _opened(vault, row)
+        account = _record(row).open(vault)
         connection.execute(
             schema.chap_secrets.update()
             .where(_C.id == row["id"])

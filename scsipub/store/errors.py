@@ -63,3 +63,14 @@ class SecretUnreadable(StoreError):
 
     def __str__(self) -> str:
         return self.why
+
+
+@attrs.frozen(eq=False)
+class Invalid(StoreError):
+    """What was asked makes no sense, or is more than the tier allows.  ``field`` says where."""
+
+    why: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return self.why

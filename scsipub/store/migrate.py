@@ -3,6 +3,7 @@
 Knows Alembic; the steps are in ``migrations/versions``.  There is no way back: a database that a newer
 scsipub has written is refused, not guessed at."""
 
+import logging
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -40,6 +41,7 @@ def _upgrade(engine: Engine, before: str | None) -> None:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}

@@ -131,7 +131,7 @@ class Target:
     alias: str = ""
     state: TargetState = TargetState.CREATING
     reason: str = ""
-    nexus: str = "initiator-name"  # what a reservation belongs to; or "initiator-port"
+    nexus: str = "name"  # who is one initiator to reservations: its name, or its "initiator-port"
     initiators: tuple[str, ...] = ()
     tls_required: bool = False
     algorithm_floor: int = 5

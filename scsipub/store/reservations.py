@@ -21,6 +21,11 @@ def get(connection: sa.Connection, unit_id: str) -> StoredReservations:
     return StoredReservations(unit_id=unit_id, version=0) if row is None else _record(**row)
 
 
+def everything(connection: sa.Connection) -> tuple[StoredReservations, ...]:
+    """Of all units, for the start."""
+    return tuple(_record(**row) for row in connection.execute(sa.select(schema.reservations)).mappings())
+
+
 def replace(connection: sa.Connection, after: StoredReservations) -> None:
     """Store ``after`` in place of the version before it.
 

@@ -12,7 +12,7 @@ Knows trio.  SQLAlchemy waits in a thread; psycopg's own waiting is for asyncio 
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -247,14 +247,18 @@ def _look(connection: sa.Connection) -> None:
     connection.execute(sa.select(1))
 
 
-async def rotate_keys(store: Store) -> int:
+async def _nothing() -> None: ...
+
+
+async def rotate_keys(store: Store, reload: Callable[[], Awaitable[None]] = _nothing) -> int:
     """Seal every secret with a new key, and remove the old ones; how many secrets.
 
-    A kill at any point leaves keys for all that is sealed."""
+    ``reload`` is for who keeps sealed secrets in memory: it runs while both keys still open.  A kill at any
+    point leaves keys for all that is sealed."""
     await trio.to_thread.run_sync(store.vault.rotate)
     done = await store.call(accounts.reseal, store.vault)
-    needed = await store.call(accounts.key_ids)
-    if needed - {store.vault.current.id}:
+    await reload()
+    if await store.call(accounts.key_ids) - {store.vault.current.id}:
         raise Conflict("some secrets are still under another key")
     await trio.to_thread.run_sync(store.vault.forget_others)
     return done

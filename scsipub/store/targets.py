@@ -120,7 +120,7 @@ def move(connection: sa.Connection, id: str, to: TargetState, reason: str = "") 
     return _update(connection, found, state=to, reason=reason)
 
 
-def change(connection: sa.Connection, id: str, **values: Any) -> Target:
+def change(connection: sa.Connection, id: str, /, **values: Any) -> Target:
     """``alias``, ``expires``, ``initiators``, ``tier``, ``tls_required``, ``algorithm_floor``."""
     unknown = set(values) - {"alias", "expires", "initiators", "tier", "tls_required", "algorithm_floor"}
     if unknown:
@@ -143,7 +143,7 @@ def _update(connection: sa.Connection, found: Target, **values: Any) -> Target:
     return get(connection, found.id)
 
 
-def change_unit(connection: sa.Connection, id: str, **values: Any) -> Unit:
+def change_unit(connection: sa.Connection, id: str, /, **values: Any) -> Unit:
     """``state``, ``reason``, ``size``, ``budget``.  A unit never shrinks: its end may be in use."""
     unknown = set(values) - {"state", "reason", "size", "budget"}
     if unknown:

@@ -108,7 +108,7 @@ def list_tenants(connection: sa.Connection, after: str | None = None, limit: int
     )
 
 
-def change_tenant(connection: sa.Connection, id: str, **values: Any) -> Tenant:
+def change_tenant(connection: sa.Connection, id: str, /, **values: Any) -> Tenant:
     """``tier`` or ``suspended``."""
     unknown = set(values) - {"tier", "suspended"}
     if unknown:

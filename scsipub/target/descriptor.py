@@ -59,6 +59,7 @@ class LunDescriptor(_Json):
     unmap_ignores_pattern: bool = False
     sanitize_seconds: float = 0.0
     reservations: dict[str, Any] | None = None  # what was kept of persistent reservations
+    persistent: bool = False  # its files were made when it was rented; without them it is offline
     adopt: bool = False  # the overlay may exist: its session died or ended, and this one carries on
 
 

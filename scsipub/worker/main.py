@@ -42,6 +42,8 @@ from supervisor.channel import CallError, Channel, ChannelClosed, Handler
 from supervisor.child import child_channel
 from supervisor.dynamic import DynamicSupervisor
 
+log = logging.getLogger("scsipub.worker")
+
 # How long an initiator may take to answer when another claims to be it.
 PROBE_SECONDS = 1.5
 RECEIVE_BYTES = 1024 * 1024  # the shared buffer: one recv takes what a busy socket holds
@@ -103,6 +105,7 @@ class Worker:
             "kick": self.kick,
             "still_there": self.still_there,
             "statistics": self.statistics,
+            "release": self.release,
         }
 
     # -- what control says -------------------------------------------------------------------------------
@@ -154,6 +157,10 @@ class Worker:
             return True
         live.child.cancel()
         return False
+
+    async def release(self, params: Any, fds: list[int]) -> Any:
+        """Let go of a shared target.  Control has ended its sessions, and lets no new one begin."""
+        return await trio.to_thread.run_sync(self.units.release, params["target"], limiter=self.threads)
 
     def statistics(self, params: Any, fds: list[int]) -> Any:
         counters = [self.totals] + [live.connection.nexus.session.counters for live in self.live.values()]
@@ -304,6 +311,9 @@ async def serve(channel_fd: int) -> None:
             await control.draining.wait()
             with contextlib.suppress(ChannelClosed):
                 await worker.drain(control.drain_seconds or worker.limits.drain_seconds)
+            # What tenants have written is on the medium before we say that we have ended.
+            for wrong in await trio.to_thread.run_sync(worker.units.release_all):
+                log.error("not on the medium: %s", wrong)
             nursery.cancel_scope.cancel()
 
 

@@ -5,6 +5,7 @@ and disks of its own for every session; a shared one has them once, for as long 
 
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -25,6 +26,9 @@ from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
 from scsipub.target.keeping import reservations_from_json, reservations_to_json
 from scsipub.target.nexus import Nexus
 from scsipub.target.running import Path
+
+# A worker whose control process was killed ends within five seconds.
+OWNER_SECONDS = 6.0
 
 
 @attrs.define(eq=False)
@@ -106,9 +110,13 @@ class Units:
             raise OSError(f"{lun.overlay!r} names no overlay")
         paths = OverlayPaths(self.overlays_dir, overlay, owner=self.incarnation)
         sectors = -(-lun.size // lun.block_size) * (lun.block_size // 512)
-        disk = Disk(base, paths, lun.budget, read_only=lun.read_only, sectors=sectors)
-        if lun.adopt:
-            disk.adopt()
+        if lun.persistent:
+            disk = _open_lasting(base, paths, lun.budget, sectors)
+            disk.read_only = lun.read_only
+        else:
+            disk = Disk(base, paths, lun.budget, read_only=lun.read_only, sectors=sectors)
+            if lun.adopt:
+                disk.adopt()
         config = UnitConfig(
             uuid=bytes.fromhex(lun.uuid),
             block_size=lun.block_size,
@@ -131,6 +139,7 @@ class Units:
         """Reservations of a shared unit live as long as control does."""
         if lun.reservations is not None:
             backing.unit.reservations = reservations_from_json(lun.reservations)
+        backing.unit.keeps_reservations = lun.persistent
 
         def keep(state: Reservations, done: Callable[[str | None], None]) -> None:
             self.keeper(target, lun.lun, reservations_to_json(state), done)
@@ -207,6 +216,38 @@ class Units:
         if opened.shared:
             self.shared.pop(opened.name, None)
         return written
+
+    def release(self, target: str) -> list[str]:
+        """Let go of a shared target that no session uses: what was written is on the medium, or it is said
+        what is wrong.  May block."""
+        wrong = []
+        with self.opening:
+            opened = self.shared.get(target)
+            if opened is None:
+                return []
+            for number, backing in zip(opened.luns, opened.backings, strict=True):
+                try:
+                    backing.disk.flush()
+                except OSError as error:
+                    wrong.append(f"LUN {number}: {error}")
+            self.close(opened)
+        return wrong
+
+    def release_all(self) -> list[str]:
+        """At the end.  Sessions have ended before."""
+        return [f"{target}, {error}" for target in list(self.shared) for error in self.release(target)]
+
+
+def _open_lasting(base: Base | Blank, paths: OverlayPaths, budget: int, sectors: int) -> Disk:
+    """A disk that lasts.  Its last owner may be dying just now: the kernel says when it is gone."""
+    until = time.monotonic() + OWNER_SECONDS
+    while True:
+        try:
+            return Disk.open_durable(base, paths, budget, sectors=sectors)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
 
 
 def _not_yet() -> None: ...

@@ -1,0 +1,207 @@
+"""``scsipub tenant``, ``token`` and ``tier``: who rents, how they are known, and what they may.
+
+Thin: the daemon does all of it, over the control socket."""
+
+from typing import Any
+
+import click
+
+from scsipub.cli.daemon import ask
+from scsipub.cli.options import reading
+from scsipub.cli.rentals import byte_count, seconds
+from scsipub.cli.show import duration, harmless, show_json, show_table, size
+from scsipub.config import Config
+
+
+def _said(config: Config, as_json: bool, method: str, params: dict[str, Any], words: str) -> None:
+    answer = ask(config, method, {key: value for key, value in params.items() if value is not None})
+    if as_json:
+        show_json(answer)
+    else:
+        click.echo(harmless(words.format(**answer)))
+
+
+def _all(config: Config, method: str, key: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every page of a list."""
+    listed: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        answer = ask(config, method, params | {"after": after})
+        listed += answer[key]
+        after = answer["next"]
+        if after is None:
+            return listed
+
+
+# -- tenants -------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def tenant() -> None:
+    """Who rents targets."""
+
+
+@tenant.command("create")
+@click.argument("name")
+@click.option("--tier", required=True, help="What it may use, unless a target says another.")
+@reading
+def create_tenant(config: Config, as_json: bool, name: str, tier: str) -> None:
+    """Make a tenant."""
+    _said(config, as_json, "tenant.create", {"name": name, "tier": tier}, "{name} has the id {id}")
+
+
+@tenant.command("list")
+@reading
+def list_tenants(config: Config, as_json: bool) -> None:
+    """Every tenant."""
+    listed = _all(config, "tenant.list", "tenants", {})
+    if as_json:
+        show_json(listed)
+        return
+    rows = [
+        (t["name"], t["tier"], "suspended" if t["suspended"] else "", t["created"], t["id"]) for t in listed
+    ]
+    columns = ("name", "tier", "state", "since", "id")
+    show_table("Tenants", columns, rows, empty="No tenants.  `scsipub tenant create` makes one.")
+
+
+@tenant.command("change")
+@click.argument("name")
+@click.option("--tier", help="Another tier, for what is rented from now on.")
+@click.option("--suspend/--resume", "suspended", default=None, help="Let its tokens rest, or work again.")
+@reading
+def change_tenant(config: Config, as_json: bool, name: str, tier: str | None, suspended: bool | None) -> None:
+    """Change a tenant's tier, or suspend it."""
+    params = {"tenant": name, "tier": tier, "suspended": suspended}
+    _said(config, as_json, "tenant.change", params, "{name} has the tier {tier}; suspended: {suspended}")
+
+
+@tenant.command("remove")
+@click.argument("name")
+@reading
+def remove_tenant(config: Config, as_json: bool, name: str) -> None:
+    """Remove a tenant that rents nothing any more, and its tokens."""
+    _said(config, as_json, "tenant.remove", {"tenant": name}, "{removed} was removed")
+
+
+# -- tokens --------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def token() -> None:
+    """Rights to use the API."""
+
+
+@token.command("create")
+@click.option("--tenant", help="Whose; the operator's unless told.")
+@click.option("--name", default="", help="What it is for.")
+@click.option("--scope", "scopes", multiple=True, help="What it may; everything of its owner unless told.")
+@click.option("--lifetime", metavar="TIME", help="12h, 30d, 4w; for ever unless told.")
+@reading
+def create_token(config: Config, as_json: bool, tenant: str | None, **said: Any) -> None:
+    """Make a token.  It is shown once and cannot be shown again."""
+    params = {
+        "tenant": tenant,
+        "name": said["name"],
+        "scopes": list(said["scopes"]),
+        "lifetime_seconds": seconds(said["lifetime"]) if said["lifetime"] else None,
+    }
+    _said(config, as_json, "token.create", params, "{token}")
+
+
+@token.command("list")
+@click.option("--tenant", help="Only this tenant's.")
+@reading
+def list_tokens(config: Config, as_json: bool, tenant: str | None) -> None:
+    """Every token, without its secret half."""
+    listed = _all(config, "token.list", "tokens", {"tenant": tenant})
+    if as_json:
+        show_json(listed)
+        return
+    columns = ("id", "name", "tenant", "scopes", "expires", "last used", "revoked")
+    rows = [
+        (
+            said["id"],
+            said["name"],
+            said["tenant_id"] or "operator",
+            " ".join(said["scopes"]),
+            said["expires"] or "never",
+            said["last_used"] or "never",
+            said["revoked"] or "",
+        )
+        for said in listed
+    ]
+    show_table("Tokens", columns, rows, empty="No tokens.  `scsipub token create` makes one.")
+
+
+@token.command("revoke")
+@click.argument("identity", metavar="ID")
+@reading
+def revoke_token(config: Config, as_json: bool, identity: str) -> None:
+    """Make a token worthless, for ever."""
+    _said(config, as_json, "token.revoke", {"id": identity}, "{revoked} was revoked")
+
+
+# -- tiers ---------------------------------------------------------------------------------------------------
+
+
+@click.group()
+def tier() -> None:
+    """What a kind of customer may use."""
+
+
+@tier.command("set")
+@click.argument("name")
+@click.option("--budget", required=True, metavar="SIZE", help="What each unit may allocate.")
+@click.option("--disk", metavar="SIZE", help="The largest unit.")
+@click.option("--luns", type=click.IntRange(1, 256), help="Units of one target.")
+@click.option("--targets", type=click.IntRange(0), help="Targets of one tenant.")
+@click.option("--sessions", type=click.IntRange(1), help="Sessions of one target at a time.")
+@click.option("--lifetime", metavar="TIME", help="How long a target lasts; for ever unless told.")
+@click.option("--tls/--no-tls", default=None, help="Only over TLS.")
+@reading
+def set_tier(config: Config, as_json: bool, name: str, **said: Any) -> None:
+    """Make or change a tier for rented targets."""
+    params = {
+        "name": name,
+        "persistent": True,
+        "allocation_budget": byte_count(said["budget"]),
+        "disk_bytes": byte_count(said["disk"]) if said["disk"] else None,
+        "lifetime_seconds": seconds(said["lifetime"]) if said["lifetime"] else None,
+        "tls_required": said["tls"],
+        **{key: said[key] for key in ("luns", "targets", "sessions")},
+    }
+    _said(config, as_json, "tier.put", params, "tier {name} is set")
+
+
+@tier.command("list")
+@reading
+def list_tiers(config: Config, as_json: bool) -> None:
+    """Every tier."""
+    listed = ask(config, "tier.list")
+    if as_json:
+        show_json(listed)
+        return
+    columns = ("name", "rented", "unit#", "budget#", "units#", "targets#", "sessions#", "lifetime")
+    rows = [
+        (
+            said["name"],
+            "yes" if said["persistent"] else "no",
+            size(said["disk_bytes"]),
+            size(said["allocation_budget"]),
+            said["luns"],
+            said["targets"],
+            said["sessions"],
+            duration(said["lifetime_seconds"]) if said["lifetime_seconds"] else "for ever",
+        )
+        for said in listed
+    ]
+    show_table("Tiers", columns, rows, empty="No tiers.")
+
+
+@tier.command("remove")
+@click.argument("name")
+@reading
+def remove_tier(config: Config, as_json: bool, name: str) -> None:
+    """Remove a tier that nobody has."""
+    _said(config, as_json, "tier.remove", {"name": name}, "{removed} was removed")
