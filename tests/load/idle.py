@@ -108,9 +108,10 @@ def show(figures: dict[str, Any]) -> None:
     everything = {"name": "together", "pid": ""} | {
         moment: sum(process[moment] for process in processes) for moment in moments
     }
-    click.echo(
-        f"{'memory (PSS)':20} {'empty':>10} {'logged in':>10} {'after pings':>12} {'grown a session':>16}"
-    )
+    if processes:
+        click.echo(
+            f"{'memory (PSS)':20} {'empty':>10} {'logged in':>10} {'after pings':>12} {'grown a session':>16}"
+        )
     for process in [*processes, everything] if processes else []:
         grown = max(process["pss_after"], process["pss_after_pings"]) - process["pss_before"]
         sizes = [f"{process[moment] / 2**20:.1f} MiB" for moment in moments]
