@@ -104,17 +104,17 @@ def main(
         if not ours_only:
             up.append(stack.enter_context(servers.tgt(Path(place), image)))
         samples = list(measure_all(up, rows, clients, runs, seconds))
-
-    lines = report.summarise(samples)
-    click.echo(report.tables(lines))
-    how = f"medians of {runs} alternating runs of {seconds:g} s, one connection, image of {mebibytes} MiB"
-    if json_file:
-        options = {"seconds": seconds, "runs": runs, "mebibytes": mebibytes, "serve": serve_args}
-        json_file.write_text(report.as_json(samples, options))
-    if write:
-        docs = REPOSITORY / "docs"
-        report.write_page(docs / "speed.md", lines, how)
-        report.write_plot(docs / "img" / "speed.png", lines)
+        # Written while the servers still run: one that is slow to end must not cost the measurements.
+        lines = report.summarise(samples)
+        click.echo(report.tables(lines))
+        how = f"medians of {runs} alternating runs of {seconds:g} s, one connection, image of {mebibytes} MiB"
+        if json_file:
+            options = {"seconds": seconds, "runs": runs, "mebibytes": mebibytes, "serve": serve_args}
+            json_file.write_text(report.as_json(samples, options))
+        if write:
+            docs = REPOSITORY / "docs"
+            report.write_page(docs / "speed.md", lines, how)
+            report.write_plot(docs / "img" / "speed.png", lines)
     missed = [attrs.asdict(line.row)["name"] for line in lines if line.missed]
     if missed:
         click.echo(f"missed: {'; '.join(missed)}", err=True)

@@ -181,35 +181,57 @@ def write_page(page: Path, lines: list[Line], how: str) -> None:
 
 
 def write_plot(path: Path, lines: list[Line]) -> None:
-    """Our own client's rows: operations a second, and CPU time of the server for each."""
+    """Our own client's rows, both sides as multiples of tgt; the figures themselves stand beside the bars."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     drawn = [line for line in lines if line.client == "scsipub.bench" and line.ratio is not None]
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    sides = (
-        (axes[0], "operations a second, times tgt (higher is better)"),
-        (axes[1], "CPU time of the server, µs an operation (lower is better)"),
+    figure, axes = pyplot.subplots(
+        1, 2, figsize=(11, 0.9 + 0.68 * max(1, len(drawn))), layout="constrained", sharey=True
     )
-    labels = [line.row.name.replace(", ", ",\n") for line in drawn]
-    for axis, title in sides:
-        for offset, server, colour in ((-0.2, "scsipub", "#2a6fbb"), (0.2, "tgt", "#b0b0b0")):
-            if axis is axes[0]:
-                values = [line.iops[server] / line.iops["tgt"] for line in drawn]
-                words = [f"{line.iops[server] / 1000:.1f}k" for line in drawn]
-            else:
-                values = [line.cpu_us[server] for line in drawn]
-                words = [f"{value:.0f}" for value in values]
+    titles = (
+        "Operations a second, times tgt: more is better",
+        "CPU time an operation, times tgt: less is better",
+    )
+    for axis, title in zip(axes, titles, strict=True):
+        for offset, server, colour in ((-0.19, OURS, "#2a6fbb"), (0.19, PEER, "#b8b8b8")):
             places = [number + offset for number in range(len(drawn))]
-            bars = axis.barh(places, values, height=0.38, label=server, color=colour)
-            axis.bar_label(bars, words, padding=3, fontsize=8)
-        axis.set_title(title, fontsize=9)
-        axis.set_yticks(range(len(drawn)), labels, fontsize=8)
-        axis.invert_yaxis()
-        axis.margins(x=0.15)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(loc="lower right", fontsize=8)
+            if axis is axes[0]:
+                values = [line.iops[server] / line.iops[PEER] for line in drawn]
+                words = [_thousands(line.iops[server]) for line in drawn]
+            else:
+                values = [line.cpu_us[server] / max(line.cpu_us[PEER], 0.01) for line in drawn]
+                words = [
+                    f"{line.cpu_us[server]:.{0 if line.cpu_us[server] >= 20 else 1}f} µs" for line in drawn
+                ]
+            bars = axis.barh(places, values, height=0.36, label=server, color=colour, zorder=2)
+            axis.bar_label(bars, words, padding=4, fontsize=8)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.margins(x=0.16)
+        axis.grid(axis="x", color="#e4e4e4", zorder=0)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.tick_params(axis="y", length=0)
+        axis.spines[["top", "right", "bottom"]].set_visible(False)
+    goals = [(number, line.row.goal) for number, line in enumerate(drawn) if line.row.goal]
+    if goals:
+        numbers, marks = zip(*goals, strict=True)
+        tops, ends = [number - 0.42 for number in numbers], [number + 0.04 for number in numbers]
+        axes[0].vlines(marks, tops, ends, color="#111111", linewidth=2, label="goal", zorder=3)
+    axes[0].set_yticks(range(len(drawn)), [_in_two_lines(line.row.name) for line in drawn], fontsize=8)
+    axes[0].invert_yaxis()
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1000:.{0 if value >= 100_000 else 1}f}k"
+
+
+def _in_two_lines(name: str) -> str:
+    first, _, rest = name.partition(", ")
+    return f"{first},\n{rest}" if rest else first
