@@ -8,6 +8,7 @@ that a slow minute of the machine hits both.  A row with digests follows its row
 against it too.  CPU time is that of all serving processes, from /proc."""
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ def main(
         image = Path(place) / "bench.img"
         servers.make_image(image, mebibytes)
         up = []
+        load = os.getloadavg()[0]
         if not peer_only:
             up.append(stack.enter_context(servers.scsipub(Path(place), image, *serve_args)))
         if not ours_only:
@@ -107,9 +109,18 @@ def main(
         # Written while the servers still run: one that is slow to end must not cost the measurements.
         lines = report.summarise(samples)
         click.echo(report.tables(lines))
-        how = f"medians of {runs} alternating runs of {seconds:g} s, one connection, image of {mebibytes} MiB"
+        how = (
+            f"medians of {runs} alternating runs of {seconds:g} s, one connection, image of {mebibytes} MiB, "
+            f"load average {load:.1f} before it began"
+        )
         if json_file:
-            options = {"seconds": seconds, "runs": runs, "mebibytes": mebibytes, "serve": serve_args}
+            options = {
+                "seconds": seconds,
+                "runs": runs,
+                "mebibytes": mebibytes,
+                "serve": serve_args,
+                "load": load,
+            }
             json_file.write_text(report.as_json(samples, options))
         if write:
             docs = REPOSITORY / "docs"
