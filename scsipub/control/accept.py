@@ -5,6 +5,7 @@ once the worker has it, control only counts."""
 
 import errno
 import socket
+import sys
 import uuid
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ async def accept(control: "Control", listener: socket.socket, portal: int) -> No
 def admit(control: "Control", sock: socket.socket, address: tuple[str, int], portal: int) -> None:
     """Bound, then hand to the least loaded worker.  The caller closes its own end either way."""
     now = monotonic()
-    source = address[0]
+    source = sys.intern(address[0])  # one address may have thousands of sessions
     control.connections += 1
     worker = control.least_loaded()
     if worker is None or control.sources.arrives(source, now) is not None:

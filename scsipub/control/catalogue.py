@@ -9,7 +9,9 @@ Knows the configuration and the image store.  Answers by name; hands out descrip
     <prefix>:<id>            what tenants rent; ``rentals`` knows those"""
 
 import fnmatch
+import functools
 import hashlib
+import sys
 from collections.abc import Callable
 
 import attrs
@@ -172,17 +174,13 @@ class Catalogue:
                 )
             )
         return TargetDescriptor(
-            name=entry.name,
+            name=sys.intern(entry.name),
             session=session,
             luns=tuple(luns),
             shared=entry.shared,
             nexus=entry.nexus,
             alias=entry.alias,
-            auth=AuthDescriptor(
-                required=entry.authenticated,
-                algorithm_floor=entry.algorithm_floor,
-                mutual=entry.mutual,
-            ),
+            auth=_auth(entry.authenticated, entry.algorithm_floor, entry.mutual),
         )
 
     def _identity(self, overlay: str) -> str:
@@ -192,3 +190,9 @@ class Catalogue:
     def shared_owner(self, name: str) -> str:
         """The id under which a shared target keeps its overlays."""
         return hashlib.sha256(self.instance + b" target " + name.encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=64)
+def _auth(required: bool, floor: int, mutual: bool) -> AuthDescriptor:
+    """Thousands of sessions under a few policies: each of those is in memory once."""
+    return AuthDescriptor(required=required, algorithm_floor=floor, mutual=mutual)

@@ -4,6 +4,7 @@ One instance; its handlers are bound to the worker that calls.  Answers come fro
 placement; nothing here looks at what a stranger sent beyond the few fields that a worker has cut out."""
 
 import os
+import sys
 import uuid
 from collections.abc import Mapping
 from time import monotonic
@@ -131,7 +132,7 @@ class Desk:
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source")
         if not entry.shared and control.free_bytes() < control.config.limits.pool_reserve_bytes:
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full")
-        key = (ask["initiator"], ask["source"], entry.name)
+        key = (ask["initiator"], sys.intern(ask["source"]), sys.intern(entry.name))
         if not await self._rivals_gone(key, ask):
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "two initiators of one name and ISID take turns")
         entry = control.catalogue.find(ask["target"])

@@ -60,7 +60,7 @@ class Placement:
         self.grace = grace
         self.records: dict[str, Record] = {}  # by session
         self.by_connection: dict[str, Record] = {}
-        self.by_key: dict[Key, dict[str, None]] = {}  # sessions, oldest first
+        self.by_key: dict[Key, tuple[str, ...]] = {}  # sessions, oldest first; nearly always one
         self.parked: dict[Key, list[Parked]] = {}
         self.owners: dict[str, Place] = {}  # shared targets
         self.reservations: dict[tuple[str, int], dict[str, Any]] = {}  # (shared target, LUN) -> as kept
@@ -72,12 +72,12 @@ class Placement:
         """A login has begun; the record's disks are its own from now on."""
         self.records[record.session] = record
         self.by_connection[record.connection] = record
-        self.by_key.setdefault(record.key, {})[record.session] = None
+        self.by_key[record.key] = (*self.by_key.get(record.key, ()), record.session)
 
     def rivals(self, key: Key) -> list[Record]:
         """Sessions of the same initiator at the same target, youngest first: alive, or not yet known to be
         dead."""
-        return [self.records[s] for s in reversed(self.by_key.get(key, {}))]
+        return [self.records[s] for s in reversed(self.by_key.get(key, ()))]
 
     def count(self, target: str) -> int:
         """Sessions that a target has."""
@@ -113,9 +113,10 @@ class Placement:
         if record is None:
             return
         self.by_connection.pop(record.connection, None)
-        sessions = self.by_key[record.key]
-        del sessions[session]
-        if not sessions:
+        sessions = tuple(other for other in self.by_key[record.key] if other != session)
+        if sessions:
+            self.by_key[record.key] = sessions
+        else:
             del self.by_key[record.key]
         if record.target.shared:
             return
