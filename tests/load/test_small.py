@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.wire, pytest.mark.timeout(240)]
     [
         ["tests.load.malformed", "--count", "100"],
         ["tests.load.kill"],
+        # Others use the machine, too: how long a login takes is looked at when ten thousand are.
+        ["tests.load.idle", "--sessions", "1000", "--processes", "2", "--login-seconds", "1"],
         ["tests.bench", "--seconds", "0.3", "--runs", "1", "--only", "4k", "--mebibytes", "16"],
     ],
     ids=lambda words: words[0],
