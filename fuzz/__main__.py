@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     tell(tally, finds, seed, as_text=not options.json)
     if not options.no_write:
         for found in finds:
-            _write(found, seed)
+            if found.script.steps:  # memory and images are everybody's: no script leads there
+                _write(found, seed)
     return 1 if finds else 0
 
 

@@ -83,7 +83,7 @@ class Units:
 
     backings: dict[int, Backing]
     known: dict[int, KnownDisk]
-    nexuses: set[Nexus] = attrs.field(factory=set)
+    nexuses: list[Nexus] = attrs.field(factory=list)
     referees: list[Any] = attrs.field(factory=list)
 
 
@@ -158,7 +158,7 @@ def open_session(
     connection.nexus = nexus
     connection.referee = Referee(facts, {} if discovery else units.known, seen)
     if not discovery:
-        units.nexuses.add(nexus)
+        units.nexuses.append(nexus)
         nexus.management.siblings = units.nexuses
         units.referees.append(connection.referee)
         connection.referee.siblings = units.referees

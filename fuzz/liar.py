@@ -65,6 +65,8 @@ class Liar:
             if dice.random() < 0.03:
                 return [Step("drop", who)]
             return [self._broken(self._other(who))]
+        if roll > 0.94:
+            return self._volley(who)
         step = self._other(who) if dice.random() < 0.18 else self._command(who)
         return [self._broken(step)]
 
@@ -151,6 +153,23 @@ class Liar:
         else:
             order = cdbs.any_order(dice, blocks, block_size)
         return self._order(who, lun, order)
+
+    def _volley(self, who: int) -> list[Step]:
+        """What a busy initiator says in one breath: short reads and writes, one behind the other."""
+        dice, facts = self.dice, self._facts(who)
+        writes = facts.immediate_data and facts.first_burst >= 4096
+        steps = []
+        for _ in range(16):
+            blocks, roll = (1, 2, 8)[dice.randrange(3)], dice.randrange(1 << 30)
+            first, writing = roll % (1024 - blocks), writes and roll & 0x100000
+            size = blocks * 512
+            cdb = cdbs.block_cdb(0x2A if writing else 0x28, first, blocks)
+            header = _COMMAND.pack(1, 0xA1 if writing else 0xC1, 0, 0, self._next_tag(), size, 0, cdb)
+            steps.append(
+                Step(bhs=header, who=who, seed=roll, length=size if writing else 0, number=0, more=True)
+            )
+        steps[-1].more = False
+        return steps
 
     def _order(self, who: int, lun: int, order: cdbs.Order) -> Step:
         dice = self.dice

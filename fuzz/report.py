@@ -61,6 +61,7 @@ def as_json(tally: Tally, finds: list[Found], seed: int) -> dict[str, Any]:
         "scripts": tally.scripts,
         "pdus": tally.pdus,
         "pdus_per_second": round(tally.rate),
+        "pdus_per_cpu_second": round(tally.cpu_rate),
         "answers": tally.answers,
         "memory_bytes": [size for _, size in tally.memory[:: max(1, len(tally.memory) // 20)]],
         "outcomes": {f"{said}: {ended}": times for (said, ended), times in tally.seen.most_common()},
@@ -86,7 +87,8 @@ def tell(tally: Tally, finds: list[Found], seed: int, *, as_text: bool) -> None:
         table.add_row(said, ", ".join(end for end, _ in ends[:6]), f"{sum(n for _, n in ends):,}")
     console.print(table)
     console.print(
-        f"seed {seed}: {tally.pdus:,} PDUs in {tally.seconds:.1f} s, {tally.rate:,.0f} a second, "
+        f"seed {seed}: {tally.pdus:,} PDUs in {tally.seconds:.1f} s, {tally.rate:,.0f} a second "
+        f"({tally.cpu_rate:,.0f} per CPU second), "
         f"{tally.answers:,} answers, {tally.scripts:,} worlds, {resident_bytes() / 1e6:.1f} MB"
     )
     for found in finds:

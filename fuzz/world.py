@@ -222,11 +222,11 @@ class World:
             if streams.queue:
                 streams.pump(nexus.limits.session_output_bytes if connection.stalled else 0)
             if nexus.jobs:
-                jobs, nexus.jobs = nexus.jobs, []
+                jobs, nexus.jobs = nexus.jobs, ()
                 self.jobs += [(connection, job) for job in jobs]
             if nexus.backgrounds:
-                self.backgrounds += [(connection, work) for work in nexus.backgrounds]
-                nexus.backgrounds.clear()
+                works, nexus.backgrounds = nexus.backgrounds, ()
+                self.backgrounds += [(connection, work) for work in works]
             self._bounds(nexus)
             if not out.queued and (self.holding or not self.jobs):
                 break
@@ -342,7 +342,8 @@ class World:
         nexus, referee = connection.nexus, connection.referee
         if nexus is None or referee is None:
             return
-        connection.units.nexuses.discard(nexus)
+        if nexus in connection.units.nexuses:
+            connection.units.nexuses.remove(nexus)
         referee.closed()
         if referee in connection.units.referees:
             connection.units.referees.remove(referee)
