@@ -17,6 +17,7 @@ import trio
 from scsipub.config import Config
 from scsipub.control.accept import Guest
 from scsipub.control.app import Control
+from scsipub.store.store import Opened
 from supervisor.channel import Channel, channel_pair
 from supervisor.exits import Exit, ProcessSignalled
 from supervisor.process import State
@@ -62,7 +63,7 @@ class FarWorker:
         return {
             "take": take,
             "still_there": still_there,
-            **{name: other(name) for name in ("kick", "sessions", "statistics")},
+            **{name: other(name) for name in ("kick", "sessions", "statistics", "release")},
         }
 
     async def call(self, method: str, params: Any, fds: Any = ()) -> Any:
@@ -121,14 +122,22 @@ class House:
 
 
 async def keep(
-    nursery: trio.Nursery, state_dir: Path, workers: int = 2, *, first: int = 1, **settings: Any
+    nursery: trio.Nursery,
+    state_dir: Path,
+    workers: int = 2,
+    *,
+    first: int = 1,
+    opened: Opened | None = None,
+    **settings: Any,
 ) -> House:
-    """A house with so many ready workers."""
+    """A house with so many ready workers; ``opened``: with a store."""
     settings.setdefault("host", ("127.0.0.1",))
     config = Config(state_dir=state_dir, port=0, **settings)
     for directory in (config.overlays_dir, config.images_dir, config.run_dir):
         directory.mkdir(parents=True, exist_ok=True)
-    control = Control(config, b"i" * 32)
+    control = Control(config, b"i" * 32, opened=opened)
+    if control.store is not None:
+        await nursery.start(control.store.run)
     said: list[tuple[str, dict[str, Any]]] = []
     control.complaints.log = lambda event, **fields: said.append((event, fields))
     far = []

@@ -1,0 +1,464 @@
+"""Rented targets in control: their lives, and what happens when something fails in the middle."""
+
+import os
+from datetime import timedelta
+
+import attrs
+import pytest
+import trio
+
+from scsipub.control import rentals as room
+from scsipub.control.orders import LunWish, Wish
+from scsipub.control.resumer import resume_all
+from scsipub.iscsi.chap import digest
+from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
+from scsipub.limits import DEFAULT
+from scsipub.store import journal, reservations, targets, tenants
+from scsipub.store.errors import Conflict, Exhausted, NotFound, StoreUnavailable
+from scsipub.store.records import TargetState, UnitState
+from scsipub.store.store import open_store
+from scsipub.tiers import Tier
+from supervisor.channel import CallError
+from tests.support.control_parts import keep
+
+MIB = 1 << 20
+HOME = Tier(name="home", allocation_budget=MIB, persistent=True, targets=2, sessions=2)
+WISH = Wish(tenant="ada", luns=(LunWish(size=MIB), LunWish(size=2 * MIB)))
+STATE = {"generation": 1, "kind": None, "holder": None, "aptpl": False, "registrations": []}
+
+
+@pytest.fixture
+async def house(nursery, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir()
+    opened = open_store(None, state, b"i" * 32)
+    opened.engine.transact(tenants.put_tier, HOME)
+    opened.engine.transact(tenants.create_tenant, "ada", "home", room.now(), os.urandom)
+    limits = attrs.evolve(DEFAULT, pool_reserve_bytes=0)
+    made = await keep(nursery, state, opened=opened, limits=limits)
+    for worker in made.workers:
+        worker.answers |= {"release": [], "kick": True}
+    yield made
+    opened.engine.close()
+
+
+@pytest.fixture
+def rentals(house):
+    return house.control.rentals
+
+
+@pytest.fixture
+def overlays(house):
+    return lambda: {file.name for file in house.control.config.overlays_dir.iterdir()}
+
+
+def files_of(target):
+    return {f"{unit.overlay}.{part}" for unit in target.units for part in ("data", "map")}
+
+
+async def restarted(rentals):
+    """What the next daemon would know."""
+    rentals.known, rentals.accounts, rentals.kept, rentals.abandoned = {}, {}, {}, set()
+    await resume_all(rentals)
+
+
+async def logs_in(house, rented, worker=0, **fields):
+    """Resolve and admit; the verdict."""
+    guest = house.arrives("192.0.2.1", worker)
+    far = house.workers[worker]
+    ask = house.ask(guest, rented.target.id, principal="ada", **fields)
+    verdict = await far.call("resolve", ask)
+    if verdict["target"] is None:
+        return verdict
+    verdict = await far.call("admit", ask)
+    if verdict["target"] is not None:
+        session = verdict["target"]["session"]
+        await far.tell("opened", connection=guest, session=session, discovery=False)
+    return verdict
+
+
+# -- making --------------------------------------------------------------------------------------------------
+
+
+async def test_a_target_is_made_with_its_disks_before_anybody_hears_of_it(house, rentals, overlays):
+    rented = await rentals.create(WISH)
+
+    assert rented.target.state is TargetState.ACTIVE
+    assert overlays() == files_of(rented.target)
+    assert await house.control.store.call(targets.get, rented.target.id) == rented.target
+    assert rentals.abandoned == set()
+
+
+async def test_a_tenant_has_no_more_targets_than_its_tier_allows(rentals, overlays):
+    for _ in range(2):
+        await rentals.create(WISH)
+    before = overlays()
+
+    with pytest.raises(Exhausted):
+        await rentals.create(WISH)
+    await rentals.tick()
+
+    assert overlays() == before
+
+
+async def test_a_disk_that_cannot_be_made_leaves_no_target(house, rentals, overlays, monkeypatch):
+    def full(paths, sectors, base):
+        if str(paths.id).endswith("-1"):
+            raise OSError(28, "No space left on device")
+        create(paths, sectors, base)
+
+    create = room.create_durable
+    monkeypatch.setattr(room, "create_durable", full)
+    with pytest.raises(OSError, match="No space"):
+        await rentals.create(WISH)
+    await rentals.tick()
+
+    assert overlays() == set()
+    assert await house.control.store.call(targets.everything) == ()
+    assert rentals.known == {} == rentals.accounts
+
+
+async def test_who_hangs_up_while_a_target_is_made_leaves_none(house, rentals, overlays, monkeypatch):
+    with trio.CancelScope() as scope:
+        make = rentals._make_disks
+        monkeypatch.setattr(
+            rentals, "_make_disks", lambda target: (make(target), trio.from_thread.run_sync(scope.cancel))
+        )
+        await rentals.create(WISH)
+    assert scope.cancelled_caught
+    await rentals.tick()
+
+    assert overlays() == set()
+    assert rentals.known == {}
+
+
+async def test_a_commit_whose_outcome_is_unknown_is_taken_back(house, rentals, overlays, monkeypatch):
+    call = house.control.store.call
+
+    async def lost(work, *args, **kwargs):
+        result = await call(work, *args, **kwargs)
+        if work is room._activate:
+            raise StoreUnavailable("gone", unknown=True)
+        return result
+
+    monkeypatch.setattr(house.control.store, "call", lost)
+    with pytest.raises(StoreUnavailable):
+        await rentals.create(WISH)
+    await rentals.tick()
+
+    assert overlays() == set()
+    assert await call(targets.everything) == ()
+
+
+# -- logins --------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_is_told_all_it_needs_and_no_secret(house, rentals):
+    rented = await rentals.create(WISH)
+
+    verdict = await logs_in(house, rented)
+
+    assert [lun["uuid"] for lun in verdict["target"]["luns"]] == [unit.id for unit in rented.target.units]
+    assert all(lun["persistent"] for lun in verdict["target"]["luns"])
+    assert verdict["target"]["auth"]["required"]
+    assert rented.account.secret not in str(verdict)
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_the_secret_is_opened_to_check_a_response(house, rentals, right):
+    rented = await rentals.create(WISH)
+    secret = rented.account.secret if right else "x" * 16
+    challenge = bytes(32)
+    response = digest(ChapAlgorithm.SHA256, 1, secret.encode(), challenge)
+
+    answer = await house.workers[0].call(
+        "check_secret",
+        {
+            "target": rentals.name(rented.target.id),
+            "user": "ada",
+            "algorithm": 7,
+            "identifier": 1,
+            "challenge": challenge.hex(),
+            "response": response.hex(),
+            "mutual": None,
+        },
+    )
+
+    assert answer["ok"] is right
+
+
+async def test_the_second_session_goes_to_the_owner(house, rentals):
+    rented = await rentals.create(WISH)
+    await logs_in(house, rented, worker=0)
+
+    assert (await logs_in(house, rented, worker=1))["hand_on"] == 0
+
+
+async def test_as_many_sessions_as_the_tier_allows(house, rentals):
+    rented = await rentals.create(WISH)
+    verdicts = [await logs_in(house, rented, initiator=f"iqn.2000-01.x:{n}") for n in range(3)]
+
+    assert [v["refuse"] for v in verdicts] == [None, None, LoginStatus.OUT_OF_RESOURCES]
+
+
+async def test_a_tier_may_ask_for_tls(house, rentals):
+    await house.control.store.call(tenants.put_tier, attrs.evolve(HOME, tls_required=True))
+    rented = await rentals.create(WISH)
+
+    assert (await logs_in(house, rented))["refuse"] == LoginStatus.AUTHORIZATION_FAILURE
+    assert (await logs_in(house, rented, tls=True))["target"] is not None
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (TargetState.SUSPENDED, LoginStatus.AUTHORIZATION_FAILURE),
+        (TargetState.EXPIRED, LoginStatus.AUTHORIZATION_FAILURE),
+        (TargetState.OFFLINE, LoginStatus.SERVICE_UNAVAILABLE),
+        (TargetState.DELETING, LoginStatus.NOT_FOUND),
+        (TargetState.CREATING, LoginStatus.NOT_FOUND),
+    ],
+)
+async def test_a_target_that_does_not_serve_says_why_not(house, rentals, state, status):
+    rented = await rentals.create(WISH)
+    rentals.known[rented.target.id] = attrs.evolve(rented.target, state=state)
+
+    assert (await logs_in(house, rented))["refuse"] == status
+
+
+async def test_nobody_hears_of_a_rented_target_in_discovery(house, rentals):
+    rented = await rentals.create(WISH)
+
+    assert rentals.name(rented.target.id) not in house.control.catalogue.names("iqn.2000-01.x:a")
+
+
+# -- ends ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_target_that_is_destroyed_ends_its_sessions_first(house, rentals, overlays):
+    rented = await rentals.create(WISH)
+    verdict = await logs_in(house, rented)
+    far, session = house.workers[0], verdict["target"]["session"]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rentals.destroy, rented.target.id)
+        with trio.fail_after(5):
+            while not any(method == "kick" for method, _ in far.asked):
+                await trio.sleep(0.01)
+        assert overlays() == files_of(rented.target)
+        await far.tell("ended", session=session, written=True)
+
+    assert ("release", {"target": rentals.name(rented.target.id)}) in far.asked
+    assert overlays() == set()
+    with pytest.raises(NotFound):
+        rentals.find(rented.target.id)
+
+
+async def test_another_tenants_target_is_not_there(rentals):
+    rented = await rentals.create(WISH)
+
+    assert rentals.find(rentals.name(rented.target.id)) == rented.target
+    with pytest.raises(NotFound):
+        rentals.find(rented.target.id, "somebody else")
+
+
+async def test_time_suspends_and_then_removes(house, rentals, overlays, monkeypatch):
+    rented = await rentals.create(attrs.evolve(WISH, lifetime_seconds=60.0))
+    made = rented.target.created
+
+    for after, state in [(59, TargetState.ACTIVE), (60, TargetState.EXPIRED), (61, TargetState.EXPIRED)]:
+        monkeypatch.setattr(room, "now", lambda after=after: made + timedelta(seconds=after))
+        await rentals.tick()
+        assert rentals.find(rented.target.id).state is state
+    over = 60 + HOME.expiry_grace_seconds
+    monkeypatch.setattr(room, "now", lambda: made + timedelta(seconds=over))
+    await rentals.tick()
+
+    assert rentals.known == {}
+    assert overlays() == set()
+    told = await house.control.store.call(journal.events, target_id=rented.target.id)
+    assert [e.kind for e in told.items] == ["target.deleting", "target.expired", "target.created"]
+
+
+async def test_what_has_expired_is_not_resumed(rentals, monkeypatch):
+    rented = await rentals.create(attrs.evolve(WISH, lifetime_seconds=60.0))
+    monkeypatch.setattr(room, "now", lambda: rented.target.created + timedelta(seconds=60))
+    await rentals.tick()
+
+    with pytest.raises(Conflict, match="over"):
+        await rentals.resume(rented.target.id)
+
+
+async def test_a_target_whose_disk_is_damaged_is_not_resumed(house, rentals):
+    rented = await rentals.create(WISH)
+    await rentals.leave(rented.target.id, TargetState.SUSPENDED, "unpaid")
+    (house.control.config.overlays_dir / f"{rented.target.units[1].overlay}.map").unlink()
+
+    with pytest.raises(Conflict, match=r"LUN 1: .* is missing"):
+        await rentals.resume(rented.target.id)
+    assert rentals.find(rented.target.id).reason == "unpaid"
+
+
+# -- reservations --------------------------------------------------------------------------------------------
+
+
+async def keeps(house, rented, generation):
+    name = house.control.rentals.name(rented.target.id)
+    params = {"target": name, "lun": 0, "state": STATE | {"generation": generation}}
+    return await house.workers[0].call("keep_reservations", params)
+
+
+async def test_reservations_are_in_the_store_when_that_is_said(house, rentals):
+    rented = await rentals.create(WISH)
+    unit = rented.target.units[0].id
+
+    for generation in (1, 2):
+        assert await keeps(house, rented, generation)
+        assert (await house.control.store.call(reservations.get, unit)).generation == generation
+
+    verdict = await logs_in(house, rented)
+    assert verdict["target"]["luns"][0]["reservations"]["generation"] == 2
+    assert verdict["target"]["luns"][1]["reservations"] is None
+
+
+@pytest.mark.parametrize("happened", [True, False])
+async def test_a_commit_of_reservations_whose_outcome_is_unknown_is_looked_up(
+    house, rentals, monkeypatch, happened
+):
+    rented = await rentals.create(WISH)
+    call = house.control.store.call
+
+    async def lost(work, *args, **kwargs):
+        if work is not reservations.replace:
+            return await call(work, *args, **kwargs)
+        if happened:
+            await call(work, *args, **kwargs)
+        raise StoreUnavailable("gone", unknown=True)
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(house.control.store, "call", lost)
+        if happened:
+            assert await keeps(house, rented, 1)
+        else:
+            with pytest.raises(CallError, match="not_kept"):
+                await keeps(house, rented, 1)
+
+    assert await keeps(house, rented, 2)
+
+
+# -- the next start ------------------------------------------------------------------------------------------
+
+
+async def test_the_next_daemon_knows_all_that_this_one_knew(rentals):
+    rented = await rentals.create(attrs.evolve(WISH, mutual=True, initiators=("iqn.2000-01.x:*",)))
+    before = dict(rentals.known), dict(rentals.accounts)
+
+    await restarted(rentals)
+
+    assert (rentals.known, rentals.accounts) == before
+    assert rentals.entry(rented.target.id).account("ada").secret == rented.account.secret.encode()
+
+
+@pytest.mark.parametrize("state", [TargetState.CREATING, TargetState.DELETING])
+async def test_what_was_not_finished_is_removed(house, rentals, overlays, state):
+    rented = await rentals.create(WISH)
+    row = f"UPDATE targets SET state = '{state}'"
+    await house.control.store.call(lambda connection: connection.exec_driver_sql(row))
+
+    await restarted(rentals)
+
+    assert rentals.known == {}
+    assert overlays() == set()
+    assert await house.control.store.call(targets.everything) == ()
+    with pytest.raises(NotFound):
+        rentals.find(rented.target.id)
+
+
+def gone(file):
+    file.unlink()
+
+
+def shorter(file):
+    os.truncate(file, file.stat().st_size - 512)
+
+
+def damaged(file):
+    with file.open("r+b") as opened:
+        opened.seek(20)
+        opened.write(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("part", "harm", "why"),
+    [
+        ("data", gone, "missing"),
+        ("map", gone, "missing"),
+        ("data", shorter, "wrong length"),
+        ("map", shorter, "wrong length"),
+        ("map", damaged, "damaged header"),
+    ],
+)
+async def test_a_disk_that_is_not_as_it_was_takes_its_target_offline_and_nothing_is_made_anew(
+    house, rentals, overlays, part, harm, why
+):
+    rented = await rentals.create(WISH)
+    file = house.control.config.overlays_dir / f"{rented.target.units[1].overlay}.{part}"
+    kept = file.read_bytes()
+    harm(file)
+    before = overlays()
+
+    await restarted(rentals)
+
+    found = rentals.find(rented.target.id)
+    assert found.state is TargetState.OFFLINE
+    assert why in found.reason
+    assert [unit.state for unit in found.units] == [UnitState.ACTIVE, UnitState.OFFLINE]
+    assert overlays() == before
+
+    file.write_bytes(kept)
+    await restarted(rentals)
+
+    found = rentals.find(rented.target.id)
+    assert (found.state, found.reason) == (TargetState.ACTIVE, "")
+    assert {unit.state for unit in found.units} == {UnitState.ACTIVE}
+
+
+async def test_the_files_of_another_disk_are_refused(house, rentals):
+    one, two = (await rentals.create(WISH)).target.units
+    folder = house.control.config.overlays_dir
+    (folder / f"{two.overlay}.map").write_bytes((folder / f"{one.overlay}.map").read_bytes())
+
+    assert "another" in rentals.trouble(two)
+
+
+async def test_a_suspended_target_stays_suspended(rentals):
+    rented = await rentals.create(WISH)
+    await rentals.leave(rented.target.id, TargetState.SUSPENDED, "unpaid")
+
+    await restarted(rentals)
+
+    assert rentals.find(rented.target.id).state is TargetState.SUSPENDED
+
+
+# -- the janitor ---------------------------------------------------------------------------------------------
+
+
+async def test_the_janitor_leaves_rented_disks_alone_and_does_nothing_without_the_store(
+    house, rentals, overlays, monkeypatch
+):
+    rented = await rentals.create(WISH)
+    os.utime(house.control.config.overlays_dir, (0, 0))
+    for file in overlays():
+        os.utime(house.control.config.overlays_dir / file, (0, 0))
+    rentals.known = {}
+
+    assert (await house.control.janitor.run()).put_aside == []
+
+    async def away(*args, **kwargs):
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(house.control.store, "call", away)
+    swept = await house.control.janitor.run()
+
+    assert overlays() == files_of(rented.target)
+    assert swept.doubts
