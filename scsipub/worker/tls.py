@@ -19,8 +19,10 @@ import trio
 from scsipub.errors import FramingLost
 from scsipub.worker.output import PeerGone
 
-# What one recv takes and what one send is given; with the memory of both, what a busy connection holds.
+# What one send is given, and what one recv takes.  OpenSSL's buffers never shrink: a connection that was once
+# busy keeps a little more than both.
 CHUNK = 64 * 1024
+TAKE = 32 * 1024
 # A record has at most 16 KiB and a little.  So much in a row without one byte of data is an attack.
 BARREN = 48 * 1024
 # A handshake with a chain of client certificates stays far below.
@@ -29,7 +31,7 @@ TLS_HANDSHAKE = 0x16
 # What we owe besides answers (alerts, key updates) and could not send; a peer that lets it grow is gone.
 OWED_BYTES = 2 * CHUNK
 
-_scratch = memoryview(bytearray(CHUNK))  # within one call: all connections share it
+_scratch = memoryview(bytearray(TAKE))  # within one call: all connections share it
 
 
 class HandshakeFailed(Exception):
