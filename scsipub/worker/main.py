@@ -96,6 +96,7 @@ class Worker:
                 cooldown=self.limits.tls_reload_seconds,
                 tell=self._tell_of_certificate,
             )
+            self.certificates.current(monotonic())  # now, while the files are as control found them
 
     def handlers(self) -> dict[str, Handler]:
         """What control may call."""

@@ -306,6 +306,7 @@ def test_no_handshake_fails_while_the_files_are_replaced_by_all_that_is_wrong(tm
         daemon(tmp_path / "state", "--workers", "1", "--config", str(config), *options(tmp_path)) as running,
         Callers(running.endpoints["tls"], authority, rate=200) as callers,
     ):
+        wait_for(lambda: callers.served)
         for pair in wrong.values():
             cert.write_bytes(pair.certificate)
             key.write_bytes(pair.key)
@@ -319,7 +320,7 @@ def test_no_handshake_fails_while_the_files_are_replaced_by_all_that_is_wrong(tm
         done = callers.done
 
     assert callers.failed == []
-    assert done > 100 * 1.3 * len(wrong)
+    assert done > 30 * 1.3 * len(wrong)  # 200 a second where the machine has nothing else to do
     assert served_after < 2.0
     log = running.log_text()
     for words in ("is not whole", "another certificate", "has expired"):
