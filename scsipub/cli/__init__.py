@@ -12,6 +12,7 @@ from scsipub.cli.doctor import doctor
 from scsipub.cli.images import image
 from scsipub.cli.janitor import janitor
 from scsipub.cli.rentals import target
+from scsipub.cli.restart import restart
 from scsipub.cli.serve import serve
 from scsipub.cli.sessions import session
 from scsipub.cli.status import status
@@ -30,6 +31,7 @@ def cli() -> None:
 for _command in (
     serve,
     status,
+    restart,
     session,
     image,
     target,

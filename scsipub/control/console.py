@@ -64,6 +64,7 @@ class Console:
     def handlers(self) -> Mapping[str, Handler]:
         return {
             "status": self.status,
+            "worker.restart": self.restart_workers,
             "session.list": self.sessions,
             "session.kick": self.kick,
             "image.list": self.images,
@@ -137,6 +138,14 @@ class Console:
             "database": control.store is None or control.store.available,
             "state_dir": str(control.config.state_dir),
         }
+
+    async def restart_workers(self, params: Any, fds: list[int]) -> Any:
+        """Replace one worker after the other; answers when all are new."""
+        pool = self.control.pool
+        before = {(worker.index, worker.incarnation) for worker in pool.workers}
+        await pool.rolling_restart()
+        after = {(worker.index, worker.incarnation) for worker in pool.workers}
+        return {"restarted": len(after - before), "workers": len(before)}
 
     async def sessions(self, params: Any, fds: list[int]) -> Any:
         return [

@@ -130,6 +130,12 @@ def test_the_janitor_says_what_it_swept(run, tmp_path):
         assert json.loads(run("janitor", "run", "--json").stdout) == {"swept": ["x.data"], "kept": 4}
 
 
+def test_a_restart_says_how_many_were_replaced(run, tmp_path):
+    with control(tmp_path, {"worker.restart": lambda params: {"restarted": 1, "workers": 2}}):
+        assert "1 of 2 workers" in run("restart").output
+        assert json.loads(run("restart", "--json").stdout) == {"restarted": 1, "workers": 2}
+
+
 def no(code: str, message: str, data=None):
     def refuse(params):
         raise CallError(code, message, data)

@@ -3,6 +3,7 @@
 import errno
 import io
 import stat
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -157,3 +158,14 @@ async def test_without_descriptors_the_console_waits_and_goes_on(house, nursery,
 
     with trio.fail_after(5):
         assert await (await connect(house, nursery)).call("janitor.run")
+
+
+async def test_a_restart_replaces_every_worker_and_counts_those_that_came(house, operator):
+    pool = house.control.pool
+
+    async def rolling_restart():
+        pool.workers[0] = SimpleNamespace(index=0, incarnation=9)
+
+    pool.rolling_restart = rolling_restart
+
+    assert await operator.call("worker.restart") == {"restarted": 1, "workers": 2}
