@@ -3,51 +3,30 @@
     python -m tests.guest                            every scenario, against a daemon of its own
     python -m tests.guest --short                    what every change runs
     python -m tests.guest chap digests               these
+    python -m tests.guest cluster                    those with several machines or paths
     python -m tests.guest --portal 10.0.2.2:3260     against a target that runs already on this host
 
 Ends with 0 when every scenario did what it shows."""
 
 import argparse
-import os
-import signal
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import attrs
 import trio
 
 from tests.guest import initramfs
-from tests.guest.machine import LOOPBACK_OF_HOST, Deed, Guest, GuestFailed
+from tests.guest.clusters import CLUSTERS
+from tests.guest.host import Host, Side
+from tests.guest.machine import Guest, GuestFailed, run_many
 from tests.guest.pieces import PiecesMissing
-from tests.guest.scenarios import SCENARIOS, SECRET, TARGET_SECRET, TARGET_USER, USER, Scenario
+from tests.guest.scenarios import SCENARIOS, Scenario
 from tests.support import daemon as daemons
 
-# A target that asks for a password, both ways; the anonymous ones need no words.
-CONFIGURATION = f"""
-[[target]]
-name = "chap"
-luns = [{{ size = "64 MiB" }}]
-
-[[target.users]]
-user = "{USER}"
-secret = "{SECRET}"
-mutual_user = "{TARGET_USER}"
-mutual_secret = "{TARGET_SECRET}"
-"""
-
-
-@attrs.frozen
-class Side:
-    """The target that the guests talk to, as they see it."""
-
-    portal: str
-    prefix: str
-    deeds: Mapping[str, Deed] = attrs.field(factory=dict)
+EVERY = (*SCENARIOS, *CLUSTERS)
+CLUSTER = "cluster"  # on the command line: all of those
 
 
 def main() -> int:
@@ -55,7 +34,7 @@ def main() -> int:
         prog="python -m tests.guest", description="Real Linux guests against a target."
     )
     parser.add_argument(
-        "names", nargs="*", metavar="SCENARIO", help=", ".join(each.name for each in SCENARIOS)
+        "names", nargs="*", metavar="SCENARIO", help=", ".join([*(each.name for each in EVERY), CLUSTER])
     )
     parser.add_argument("--short", action="store_true", help="only the scenarios that every change runs")
     parser.add_argument(
@@ -64,13 +43,14 @@ def main() -> int:
     parser.add_argument("--prefix", default=daemons.PREFIX, help="what the target's names begin with")
     parser.add_argument("--verbose", action="store_true", help="show what the guests print")
     asked = parser.parse_args()
-    unknown = set(asked.names) - {each.name for each in SCENARIOS}
+    unknown = set(asked.names) - {each.name for each in EVERY} - {CLUSTER}
     if unknown:
         parser.error(f"no scenario is called {', '.join(sorted(unknown))}")
     chosen = [
         each
-        for each in SCENARIOS
-        if (not asked.names or each.name in asked.names) and (not asked.short or each.short)
+        for each in EVERY
+        if (not asked.names or each.name in asked.names or (each.cluster and CLUSTER in asked.names))
+        and (not asked.short or each.short)
     ]
     try:
         failed = trio.run(partial(_run_all, chosen, asked.portal, asked.prefix, verbose=asked.verbose))
@@ -85,21 +65,16 @@ async def _run_all(chosen: list[Scenario], portal: str | None, prefix: str, *, v
     await trio.to_thread.run_sync(initramfs.prepare)
     if portal is not None:
         return await _run_on(Side(portal, prefix), chosen, verbose=verbose)
-    with tempfile.TemporaryDirectory(prefix="scsipub-guest-") as state:
-        port = free_port()
-        configuration = Path(state) / "scsipub.toml"
-        configuration.write_text(CONFIGURATION)
-        public = f"{LOOPBACK_OF_HOST}:{port}"
-        words = ("--config", str(configuration), "--port", str(port), "--public-host", public)
-        daemon = await trio.to_thread.run_sync(daemons.start, Path(state) / "state", *words)
+    with tempfile.TemporaryDirectory(prefix="scsipub-guest-") as folder:
+        host = Host.prepare(Path(folder))
+        await trio.to_thread.run_sync(host.start)
         try:
-            side = Side(public, prefix, {"kill-worker": partial(kill_worker, daemon)})
-            failed = await _run_on(side, chosen, verbose=verbose)
+            failed = await _run_on(host.side(prefix), chosen, verbose=verbose)
             if failed:
-                _say(f"the daemon's log ends with\n{daemon.log_text()[-4000:]}")
+                _say(f"the daemon's log ends with\n{host.log_text()[-4000:]}")
             return failed
         finally:
-            await trio.to_thread.run_sync(daemon.stop)
+            await trio.to_thread.run_sync(host.stop)
 
 
 async def _run_on(side: Side, chosen: list[Scenario], *, verbose: bool) -> int:
@@ -125,40 +100,32 @@ async def _run_on(side: Side, chosen: list[Scenario], *, verbose: bool) -> int:
 async def _run_one(side: Side, scenario: Scenario, *, verbose: bool) -> tuple[str, float]:
     """Why it failed (nothing when it passed), and how long it took."""
     started = time.monotonic()
-    guest = Guest(
-        f"PORTAL={side.portal}\nPREFIX={side.prefix}\n{scenario.script}",
-        name=scenario.name,
-        deeds=side.deeds,
-        watch=(lambda line: print(f"    {line}", flush=True)) if verbose else None,
-    )
-    try:
-        result = await guest.run(scenario.seconds)
-    except GuestFailed as failure:
-        return str(failure), time.monotonic() - started
-    if result.code:
-        return (
-            f"it ended with {result.code}:\n{result.output[-4000:]}\n{result.console[-2000:]}",
-            result.seconds,
+    scripts = {scenario.name: scenario.script}
+    if scenario.beside:
+        scripts = {"a": scenario.script, "b": scenario.beside}
+    words = f"PORTAL={side.portal}\nSECOND={side.second}\nPREFIX={side.prefix}\n"
+    guests = [
+        Guest(
+            words + script,
+            name=name,
+            deeds=side.deeds,
+            watch=partial(_echo, name if scenario.beside else "") if verbose else None,
         )
-    return "", result.seconds
+        for name, script in scripts.items()
+    ]
+    why = ""
+    try:
+        for guest, result in zip(guests, await run_many(guests, scenario.seconds), strict=True):
+            if result.code:
+                why += f"{guest.name} ended with {result.code}:\n"
+                why += f"{result.output[-4000:]}\n{result.console[-2000:]}\n"
+    except* GuestFailed as failures:
+        why = "\n".join(str(each) for each in failures.exceptions)
+    return why, time.monotonic() - started
 
 
-async def kill_worker(daemon: daemons.Daemon) -> str:
-    """Kill the worker that has a session, as a crash of it would; the others when none says so."""
-
-    def kill() -> str:
-        workers = daemon.status()["workers"]
-        busy = [worker for worker in workers if worker["sessions"]] or workers
-        os.kill(busy[0]["pid"], signal.SIGKILL)
-        return f"killed worker {busy[0]['index']} (pid {busy[0]['pid']})"
-
-    return await trio.to_thread.run_sync(kill)
-
-
-def free_port() -> int:
-    """A port that is free now.  It must be known before the daemon starts, for --public-host names it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def _echo(name: str, line: str) -> None:
+    print(f"    {name:{2 if name else 0}}{line}", flush=True)
 
 
 def _say(line: str) -> None:

@@ -41,8 +41,39 @@ PROGRAMS = (
     "usr/sbin/iscsistart",
     "usr/sbin/mke2fs",
     "usr/sbin/resize2fs",
+    # A cluster's: another file system, several paths to one disk, fencing.
+    "usr/sbin/mkfs.xfs",
+    "usr/sbin/xfs_repair",
+    "usr/sbin/multipath",
+    "usr/sbin/multipathd",
+    "usr/lib/multipath/lib*.so",
+    "usr/sbin/dmsetup",
+    "usr/bin/udevadm",
+    "usr/lib/udev/scsi_id",
+    "usr/bin/python3.11",
+    "usr/sbin/fence_scsi",
 )
-DATA = ("etc/iscsi/iscsid.conf", "etc/mke2fs.conf")
+DATA = (
+    "etc/iscsi/iscsid.conf",
+    "etc/mke2fs.conf",
+    "usr/lib/udev/rules.d/*",
+    "usr/lib/python3.11/os.py",  # by which Python finds the others
+)
+# Scripts say which modules of Python they import; these and what they import come along.
+PYTHON = "usr/bin/python3.11"
+PYTHON_FOLDERS = ("usr/share/fence", "usr/lib/python3/dist-packages", "usr/lib/python3.11")
+PYTHON_MODULES = ("ctypes", "fencing", "hashlib", "traceback")
+# Files in the archive have no times that a compiled file could be compared with.
+COMPILE = """
+import py_compile, sys
+for spec in [module.__spec__ for module in sys.modules.values() if module.__spec__]:
+    print(spec.origin)
+    if spec.cached:
+        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        print(py_compile.compile(spec.origin, spec.cached, invalidation_mode=mode))
+"""
+# What fencing.py imports for other agents than ours, with thirty libraries behind it.
+PYCURL = b"class error(Exception): ...\n"
 
 # Loaded at boot, in this order; what they depend on goes before them.  crc32c is asked for by name at run
 # time (iscsi_tcp's digests, ext4's metadata checksums), so no module's header mentions it.
@@ -58,6 +89,11 @@ MODULES = (
     "sg",
     "iscsi_tcp",
     "ext4",
+    "xfs",
+    "dm-multipath",
+    "dm-service-time",
+    "dm-round-robin",
+    "scsi_dh_alua",
 )
 # Everything of ours that decides what the archive holds.
 SOURCES = ("pieces.py", "initramfs.py", "init.sh", "guest.sh")
@@ -117,7 +153,9 @@ def _build(debs: Mapping[str, Path], work: Path) -> None:
     if not (made / "vmlinux").exists():
         raise PiecesMissing("no package brought a kernel")
 
+    (root / "usr/share/fence/pycurl.py").write_bytes(PYCURL)
     chosen = [path for pattern in (*PROGRAMS, *DATA) for path in _found(root, pattern)]
+    chosen += python_files(root)
     for path in (*chosen, *libraries(root, chosen)):
         files[str(path.relative_to(root))] = path
     dependencies = {name: depends_of(content) for name, (_, content) in modules.items()}
@@ -131,6 +169,7 @@ def _build(debs: Mapping[str, Path], work: Path) -> None:
         files[f"guest/{script}"] = HERE / script
     links = {name: f"usr/{name}" for name in ("bin", "sbin", "lib", "lib64")}
     links |= {"usr/lib64": "lib/x86_64-linux-gnu", "init": "guest/init.sh", "usr/bin/sh": "dash"}
+    links |= {"usr/bin/python3": "python3.11", "usr/lib/systemd/systemd-udevd": "../../bin/udevadm"}
     links |= {f"usr/sbin/{name}": "mke2fs" for name in ("mkfs.ext4", "mkfs.ext3", "mkfs.ext2")}
     links |= {f"usr/sbin/{name}": "e2fsck" for name in ("fsck.ext4", "fsck.ext2")}
     for name in subprocess.check_output([root / "usr/bin/busybox", "--list"], text=True).split():
@@ -162,7 +201,7 @@ def libraries(root: Path, programs: Iterable[Path]) -> list[Path]:
     """Every shared object that the programs load, and the loader, as these packages' ld.so finds them."""
     loader = root / LOADER
     # A run path names its folder from the root of the guest, which here is not the root: ceph's, for fio.
-    path_of_libraries = f"{loader.parent}:{loader.parent}/ceph"
+    path_of_libraries = f"{loader.parent}:{loader.parent}/ceph:{root}/usr/lib"
     found: set[Path] = set()
     for program in programs:
         if program.is_symlink() or program.read_bytes()[:4] != b"\x7fELF":
@@ -182,6 +221,21 @@ def libraries(root: Path, programs: Iterable[Path]) -> list[Path]:
             found.add(Path(path))
             found.add(loader)
     return sorted(found)
+
+
+def python_files(root: Path) -> list[Path]:
+    """What the scripts in Python import, compiled: a guest would take seconds to do that."""
+    loader = root / LOADER
+    ask = f"import {', '.join(PYTHON_MODULES)}\n{COMPILE}"
+    told = subprocess.run(
+        [loader, "--inhibit-cache", "--library-path", loader.parent, root / PYTHON, "-S", "-c", ask],
+        env={"PYTHONHOME": str(root / "usr"), "PYTHONPATH": ":".join(str(root / f) for f in PYTHON_FOLDERS)},
+        capture_output=True,
+        text=True,
+    )
+    if told.returncode:
+        raise PiecesMissing(f"the guest's Python does not import what it must: {told.stderr.strip()[-300:]}")
+    return sorted({Path(word) for word in told.stdout.split() if word.startswith("/")})
 
 
 def elf_of(kernel: bytes) -> bytes:

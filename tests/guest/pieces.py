@@ -4,8 +4,8 @@ Source: apt-cache(8), apt-get(8), dpkg-deb(1).
 Knows the names of the packages and how Debian names what they lean on.  Does not know what becomes of their
 files (initramfs.py) nor how a machine is started (machine.py).
 
-Dependencies are followed only into libraries: a guest has neither dpkg nor Python nor systemd, so what a
-package wants of those is of no use to it.  Whether a library is missing shows when the archive is closed."""
+Dependencies are followed only into libraries: a guest has neither dpkg nor systemd, so what a package wants
+of those is of no use to it.  Whether a library is missing shows when the archive is closed."""
 
 import hashlib
 import re
@@ -26,6 +26,15 @@ PACKAGES = (
     "e2fsprogs",
     "util-linux",  # blkdiscard
     "fio",
+    "xfsprogs",
+    "multipath-tools",
+    "dmsetup",
+    "udev",  # multipathd hears of paths from it
+    "fence-agents",  # fence_scsi, of sixty
+    "python3.11-minimal",  # which fence_scsi is written in
+    "libpython3.11-stdlib",
+    "python3-pexpect",
+    "python3-ptyprocess",
     "zlib1g",  # the one library here whose package is not called lib...
 )
 

@@ -21,7 +21,9 @@ class Scenario:
     name: str
     shows: str
     script: str
+    beside: str = ""  # what a second machine does meanwhile
     short: bool = False  # part of the short form, which every change runs
+    cluster: bool = False
     deeds: frozenset[str] = frozenset()
     seconds: int = 120
 

@@ -126,13 +126,21 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "scsipub", *words]
 
 
-def start(state_dir: Path, *args: str, seconds: float = 20.0, env: dict[str, str] | None = None) -> Daemon:
-    """Starts the daemon and waits until it has said where it listens."""
+def start(
+    state_dir: Path,
+    *args: str,
+    seconds: float = 20.0,
+    env: dict[str, str] | None = None,
+    port: str | None = "0",
+) -> Daemon:
+    """Starts the daemon and waits until it has said where it listens.  ``port`` None: the configuration file
+    lists portals."""
     state_dir.mkdir(parents=True, exist_ok=True)
     told = state_dir / "run" / "endpoints.json"
     told.unlink(missing_ok=True)  # one left by a daemon that was killed
     log = state_dir / "daemon.log"
-    words = ("serve", "--port", "0", "--web-port", "0", "--state-dir", str(state_dir), *args)
+    listen = () if port is None else ("--port", port)
+    words = ("serve", *listen, "--web-port", "0", "--state-dir", str(state_dir), *args)
     with log.open("ab") as out:
         process = subprocess.Popen(
             command(*words),
