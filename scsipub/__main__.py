@@ -12,6 +12,11 @@ def main() -> None:
 
         worker(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["web"]:
+        from scsipub.web.process import main as web
+
+        web(sys.argv[2:])
+        return
     from scsipub.cli import main as command_line
 
     command_line()

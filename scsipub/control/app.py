@@ -34,6 +34,8 @@ from scsipub.control.rentals import Rentals
 from scsipub.control.sources import Sources
 from scsipub.control.state import StateDir
 from scsipub.control.tls import TlsPortals
+from scsipub.control.web import DRAIN_SECONDS as WEB_DRAIN
+from scsipub.control.web import WebProcess
 from scsipub.errors import OperatorError
 from scsipub.storage.images import ImageStore
 from scsipub.storage.welcome import welcome
@@ -42,7 +44,7 @@ from supervisor.exits import Exit
 from supervisor.pool import Worker, WorkerPool
 from supervisor.pool_spec import PoolSpec
 from supervisor.process import State
-from supervisor.spec import Cancel, ChildSpec, Drain, Strategy, SupervisorSpec
+from supervisor.spec import Cancel, ChildSpec, Drain, Restart, Strategy, SupervisorSpec
 from supervisor.stopping import stopping
 from supervisor.tree import Supervisor
 
@@ -79,6 +81,7 @@ class Control:
         self.console = Console(self)
         self.session_news = trio.lowlevel.ParkingLot()  # somebody logged in, or a session is over
         self.tls = TlsPortals(self)
+        self.web = WebProcess(self)
         self.began = monotonic()
         self.endpoints: dict[str, Any] = {}
         self.guests: dict[str, Guest] = {}  # every connection that a worker has, by id
@@ -141,7 +144,7 @@ class Control:
     # -- the rest ----------------------------------------------------------------------------------------
 
     def pids(self) -> dict[str, Any]:
-        return {"control": os.getpid(), "workers": [w.pid for w in self.pool.workers], "web": None}
+        return {"control": os.getpid(), "workers": [w.pid for w in self.pool.workers], "web": self.web.pid}
 
     def say_endpoints(self) -> None:
         """Tell programs where the listeners are and who serves."""
@@ -170,7 +173,7 @@ class Control:
         self.endpoints = {
             "iscsi": self.address_of(self.listeners[0][0]) if self.listeners else None,
             "tls": None,
-            "web": None,
+            "web": self.web.open(),
         }
         self.tls.try_open()
 
@@ -212,6 +215,8 @@ class Control:
                 ChildSpec("reaper", self.janitor.reap, shutdown=Cancel()),
                 ChildSpec("janitor", self.janitor.tick, shutdown=Cancel()),
                 ChildSpec("console", self.console.run, shutdown=Cancel()),
+                # Last: whatever happens to it, nobody else is restarted.  Without a port it ends.
+                ChildSpec("web", self.web.run, restart=Restart.TRANSIENT, shutdown=Drain(WEB_DRAIN + 1.0)),
             ],
             name="control",
         )

@@ -1,0 +1,53 @@
+"""The web process without the process: the real application, asking the real control over a real channel."""
+
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from scsipub.web.app import make_app
+from scsipub.web.asking import Asking
+from supervisor.channel import Channel, channel_pair
+from tests.support.control_parts import keep
+
+SESSION = {
+    "id": "00aa",
+    "initiator": "iqn.1993-08.org.debian:01:private",
+    "target": "iqn.2025-01.pub.scsipub:blank",
+    "source": "198.51.100.77",
+    "since": "2026-01-31T12:00:00+00:00",
+    "tls": False,
+    "bytes_read": 1,
+    "bytes_written": 2,
+    "operations": 3,
+    "iops": 0.5,
+    "last_error": "",
+}
+STATISTICS = {"sessions": 1, "connections": 1, "bytes_read": 10, "bytes_written": 20, "operations": 30}
+
+
+@pytest.fixture
+async def site(nursery, tmp_path):
+    """``get`` and ``delete``; ``house`` is control; ``hang_up`` takes it away."""
+    state = tmp_path / "state"
+    house = await keep(nursery, state)
+    token_file = state / "admin.token"
+    house.control.web.token.open(token_file)
+    for index, worker in enumerate(house.workers):
+        session = {**SESSION, "id": f"{index:02x}aa"}
+        worker.answers |= {"statistics": STATISTICS, "sessions": [session], "kick": False}
+    ours, theirs = channel_pair()
+    there = Channel(theirs, house.control.web.handlers(None))
+    here = Channel(ours, {})
+    await nursery.start(here.run)
+    await nursery.start(there.run)
+    transport = httpx.ASGITransport(app=make_app(Asking(here)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://disks.example.org") as client:
+        yield SimpleNamespace(
+            get=client.get,
+            delete=client.delete,
+            request=client.request,
+            house=house,
+            admin={"Authorization": f"Bearer {token_file.read_text().strip()}"},
+            hang_up=there.close,
+        )

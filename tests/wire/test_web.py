@@ -1,0 +1,66 @@
+"""The web process as a part of the whole daemon."""
+
+import json
+import os
+import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.support.eventually import eventually
+from tests.support.initiator import Initiator
+
+
+def fetch(d, path, **headers):
+    request = urllib.request.Request(f"http://{d.endpoints['web']}{path}", headers=headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return answer.read()
+
+
+def test_the_port_answers_as_soon_as_it_is_announced(serve):
+    with serve() as d:
+        assert fetch(d, "/healthz") == b"ok\n"
+        assert fetch(d, "/readyz") == b"ready\n"
+
+
+def test_who_may_read_the_state_directory_sees_the_sessions(running):
+    token = (running.state_dir / "admin.token").read_text().strip()
+    with Initiator(running.iscsi) as initiator:
+        initiator.login(running.target("blank"))
+        listed = json.loads(fetch(running, "/api/v1/sessions", Authorization=f"Bearer {token}"))
+
+    assert running.target("blank") in [s["target"] for s in listed["items"]]
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        fetch(running, "/api/v1/sessions")
+    assert token not in running.log_text()
+
+
+def test_disks_are_served_while_the_web_process_dies_and_comes_back_on_the_same_port(serve):
+    with serve() as d:
+        fetch(d, "/healthz")
+        before = eventually(lambda: d.pids["web"])
+        with Initiator(d.iscsi) as initiator:
+            initiator.login(d.target("blank"))
+            os.kill(before, signal.SIGKILL)
+            initiator.ping()
+            assert fetch(d, "/healthz") == b"ok\n"
+        assert d.pids["web"] != before
+
+
+def test_a_port_in_use_costs_the_pages_and_nothing_else(serve, running):
+    port = running.endpoints["web"].rpartition(":")[2]
+
+    with serve("", "--web-port", port) as d:
+        assert d.endpoints["web"] is None
+        with Initiator(d.iscsi) as initiator:
+            initiator.login(d.target("blank"))
+        assert d.log_text().count("no web interface") == 1
+
+
+def test_the_process_steps_back_behind_the_workers(running):
+    fetch(running, "/healthz")
+    stat = Path(f"/proc/{running.pids['web']}/stat").read_text()
+
+    assert stat.rpartition(")")[2].split()[16] == "10"
