@@ -165,6 +165,7 @@ def main(
         after = each_memory(measured)
         ping(people, 0)
         burst = answers(people)
+        time.sleep(1)  # the last answers are heard before the workers' last turns are over
 
         ping(people, PACE_SECONDS)
         meanwhile: list[float] = []
