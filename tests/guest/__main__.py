@@ -27,6 +27,7 @@ from tests.support import daemon as daemons
 
 EVERY = (*SCENARIOS, *CLUSTERS)
 CLUSTER = "cluster"  # on the command line: all of those
+TOLD = "told: "  # a line of a guest that people want to see, whether or not all is well
 
 
 def main() -> int:
@@ -116,6 +117,9 @@ async def _run_one(side: Side, scenario: Scenario, *, verbose: bool) -> tuple[st
     why = ""
     try:
         for guest, result in zip(guests, await run_many(guests, scenario.seconds), strict=True):
+            for line in result.output.splitlines():
+                if line.startswith(TOLD) and not verbose:
+                    _say(f"         {line.removeprefix(TOLD)}")
             if result.code:
                 why += f"{guest.name} ended with {result.code}:\n"
                 why += f"{result.output[-4000:]}\n{result.console[-2000:]}\n"

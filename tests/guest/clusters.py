@@ -3,10 +3,11 @@
 Source: fence_scsi(8), sg_persist(8), multipath.conf(5), multipathd(8); SPC-4 §5.13 behind them.
 Knows how clusters use a target.  Does not know how the daemon is started: as in scenarios.py.
 
-``shared`` is a target with one disk for everybody; ``pair`` has two, and asks for a password.  A scenario
-with ``beside`` has two machines, a and b, that share nothing but the target and the folder they meet in."""
+``shared`` is a target with one disk for everybody, for as long as the daemon lives; one that outlives the
+daemon is rented.  A scenario with ``beside`` has two machines, a and b, that share nothing but the target and
+the folder they meet in."""
 
-from tests.guest.scenarios import CHAP, RECORD, Scenario
+from tests.guest.scenarios import RECORD, Scenario
 
 # One block at a time, past the page cache: what the medium says, not what Linux remembers.
 BLOCKS = """
@@ -27,6 +28,25 @@ TWO_NODES = (
     + BLOCKS
     + """
 record shared
+"""
+)
+
+# rent MIB...      a target of one's own, with a disk of each size
+RENT = (
+    RECORD
+    + BLOCKS
+    + """
+rent() {
+    host rent "$@" >/root/rented
+    of_rented
+}
+of_rented() {
+    read -r name user secret </root/rented
+    record "${name#"$PREFIX"}"
+    set_of node.session.auth.authmethod CHAP
+    set_of node.session.auth.username "$user"
+    set_of node.session.auth.password "$secret"
+}
 """
 )
 
@@ -75,9 +95,7 @@ logout
     cluster=True,
 )
 
-FENCE = (
-    TWO_NODES
-    + """
+FENCE = """
 login
 D=$(disk "$target")
 fence() {
@@ -85,10 +103,7 @@ fence() {
     shift 2
     fence_scsi -o "$action" -k "$key" -d "$D" "$@"
 }
-# value_of NAME       what the other said last
-value_of() { cat "/shared/$1"; }
 """
-)
 
 # Before each step of fence_scsi: the process that owns the disk dies, the initiator finds its successor.
 KILL_BEFORE_EACH_STEP = """
@@ -109,7 +124,7 @@ cat >/root/turs <<'END'
 #!/bin/sh
 . /guest/guest.sh
 . /root/back
-host kill-worker >&2
+host $KILL >&2
 back
 until sg_turs "$@"; do sleep 0.1; done
 END
@@ -127,7 +142,9 @@ say fenced
 expect 2 fence status b2
 fence status a1
 put 2 after-fence
+await b-tried
 $AFTER
+say once-more
 await b-refused
 [ "$(got 1)" = "$frozen" ] || fail "b wrote $frozen and, once fenced, $(got 1)"
 [ "$(got 2)" = after-fence ] || fail "block 2 holds $(got 2)"
@@ -149,8 +166,10 @@ while put 1 $number; do number=$((number + 1)); done
 echo "b wrote $((number - 1)) times, then: $(cat put.said)"
 grep -q 'Invalid exchange' put.said || fail "refused, but not for a reservation: $(cat put.said)"
 await fenced
-for try in 1 2 3 4 5 6 7 8 9 10; do
-    if put 1 "$number"; then fail "a write was taken"; fi
+refused 1 $number
+say b-tried
+until [ -e /shared/once-more ]; do
+    if put 1 $number; then fail "a write was taken"; fi
     grep -q 'Invalid exchange' put.said || fail "refused, but not for a reservation: $(cat put.said)"
 done
 refused 1 $number
@@ -165,25 +184,37 @@ logout
 FENCING = Scenario(
     "fencing",
     "fence_scsi on, status and off between two machines: the fenced one's writes fail at once",
-    FENCE + NODE_A.replace("$STEPS", "").replace("$AFTER", ""),
-    beside=FENCE + NODE_B.replace("$STEPS", ""),
-    short=True,
+    TWO_NODES + FENCE + NODE_A.replace("$STEPS", "").replace("$AFTER", ""),
+    beside=TWO_NODES + FENCE + NODE_B.replace("$STEPS", ""),
     cluster=True,
 )
 
-FENCING_KILLED = Scenario(
-    "fencing-killed",
+
+def _killing(script: str, deed: str) -> str:
+    after = f'host {deed}\nback\nuntil sg_turs "$D"; do sleep 0.1; done'
+    script = script.replace("$STEPS", "--sg_turs-path=/root/turs --power-timeout=300")
+    return FENCE + KILL_BEFORE_EACH_STEP.replace("$KILL", deed) + script.replace("$AFTER", after)
+
+
+FENCING_WORKER_KILLED = Scenario(
+    "fencing-worker-killed",
     "the same, while the worker that owns the disk dies before every step: never can both write",
-    FENCE
-    + KILL_BEFORE_EACH_STEP
-    + NODE_A.replace("$STEPS", "--sg_turs-path=/root/turs --power-timeout=200").replace(
-        "$AFTER", 'host kill-worker\nback\nuntil sg_turs "$D"; do sleep 0.1; done'
-    ),
-    beside=FENCE
-    + KILL_BEFORE_EACH_STEP
-    + NODE_B.replace("$STEPS", "--sg_turs-path=/root/turs --power-timeout=200"),
+    TWO_NODES + _killing(NODE_A, "kill-worker"),
+    beside=TWO_NODES + _killing(NODE_B, "kill-worker"),
     deeds=frozenset({"kill-worker"}),
-    seconds=400,
+    seconds=500,
+    cluster=True,
+)
+
+FENCING_DAEMON_KILLED = Scenario(
+    "fencing-daemon-killed",
+    "the same on a rented target, while the whole daemon dies before every step",
+    RENT + "rent 64\ncp rented /shared/whose\nsay whose-is-there\n" + _killing(NODE_A, "kill-daemon"),
+    beside=RENT
+    + "await whose-is-there\ncp /shared/whose /root/rented\nof_rented\n"
+    + _killing(NODE_B, "kill-daemon"),
+    deeds=frozenset({"kill-daemon", "rent"}),
+    seconds=900,
     cluster=True,
 )
 
@@ -203,26 +234,30 @@ loaded() {
     refuse_in_log 'I/O error|critical|offline|remount|aborting journal'
     grep -q ' /mnt [a-z0-9]* rw' /proc/mounts || fail "/mnt was remounted: $(grep /mnt /proc/mounts)"
     # terse output, version 3: the greatest latency of reads and writes, in microseconds
-    grep '^3;' fio.txt | awk -F';' '{ m = $39 > $80 ? $39 : $80; printf "longest stall: %.1f s\\n", m / 1e6 }'
+    grep 'lat.*max=' fio.txt
+    tell "$(grep '^3;' fio.txt | awk -F';' '{ m = $39 > $80 ? $39 : $80; printf "longest stall: %.1f s", m / 1e6 }')"
 }
 """
 
-ROLLING = Scenario(
-    "rolling-restart",
-    "fio with crc32c verify in ext4 through a kill -9 of the owner and a rolling restart: no error",
-    TWO_NODES
+KILLED = Scenario(
+    "killed-under-load",
+    "fio with crc32c verify in ext4 through kill -9 of the owner, then of the daemon, then a rolling restart",
+    RENT
     + LOAD
     + """
+rent 96
 login
 D=$(disk "$target")
 mkfs.ext4 -q "$D"
 mount "$D" /mnt
 cp -a /usr/sbin /mnt
 sync
-load 35
+load 50
 sleep 5
 host kill-worker
 sleep 10
+host kill-daemon
+sleep 12
 host restart-workers
 loaded
 echo 3 >/proc/sys/vm/drop_caches
@@ -233,7 +268,8 @@ umount /mnt
 e2fsck -f -n "$D"
 logout
 """,
-    deeds=frozenset({"kill-worker", "restart-workers"}),
+    deeds=frozenset({"kill-worker", "kill-daemon", "restart-workers", "rent"}),
+    seconds=240,
     cluster=True,
 )
 
@@ -308,10 +344,10 @@ iscsiadm -m node -T "$target" -p "$PORTAL" --logout
 
 TWO_FILE_SYSTEMS = Scenario(
     "two-file-systems",
-    "a target with two disks over CHAP: ext4 on one, XFS on the other, whole after logout and login",
-    RECORD
-    + CHAP.replace("record chap", "record pair")
+    "a rented target with two disks: ext4 and XFS, whole after logout, login and a restart of the daemon",
+    RENT
     + """
+rent 128 384
 login
 first=$(disk "$target") second=$(disk "$target" 1)
 mkfs.ext4 -q "$first"
@@ -328,6 +364,7 @@ done
 hashes >before
 umount_both
 logout
+host restart-daemon
 login
 first=$(disk "$target") second=$(disk "$target" 1)
 e2fsck -f -n "$first"
@@ -340,7 +377,16 @@ umount_both
 logout
 refuse_in_log 'I/O error|critical|corrupt'
 """,
+    deeds=frozenset({"restart-daemon", "rent"}),
     cluster=True,
 )
 
-CLUSTERS = (RESERVATIONS, FENCING, FENCING_KILLED, ROLLING, MULTIPATH, TWO_FILE_SYSTEMS)
+CLUSTERS = (
+    RESERVATIONS,
+    FENCING,
+    FENCING_WORKER_KILLED,
+    FENCING_DAEMON_KILLED,
+    KILLED,
+    MULTIPATH,
+    TWO_FILE_SYSTEMS,
+)

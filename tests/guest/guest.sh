@@ -11,6 +11,9 @@ expect() {
 
 fail() { echo "FAILED: $*"; exit 1; }
 
+# tell WORDS              shown beside the result
+tell() { echo "told: $*"; }
+
 # refuse_in_log PATTERN   the kernel must not have said this
 refuse_in_log() { if dmesg | grep -iE "$1"; then fail "the kernel said so"; fi; }
 

@@ -2,6 +2,7 @@
 
 Knows the daemon's outside: its command line, its control socket and its processes."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -18,7 +19,7 @@ from tests.support import daemon as daemons
 
 PORTALS = 2
 
-# One target asks for a password, both ways; two are what machines share.  The anonymous ones need no words.
+# One target asks for a password, both ways; one is what machines share.  The anonymous ones need no words.
 CONFIGURATION = f"""
 [[target]]
 name = "chap"
@@ -34,15 +35,6 @@ mutual_secret = "{TARGET_SECRET}"
 name = "shared"
 shared = true
 luns = [{{ size = "64 MiB" }}]
-
-[[target]]
-name = "pair"
-shared = true
-luns = [{{ size = "128 MiB" }}, {{ size = "384 MiB" }}]
-
-[[target.users]]
-user = "{USER}"
-secret = "{SECRET}"
 """
 # Discovery must give an address that guests can reach.
 PORTAL = """
@@ -95,8 +87,12 @@ class Host:
 
     def side(self, prefix: str) -> Side:
         first, second = (f"{LOOPBACK_OF_HOST}:{port}" for port in self.ports)
-        deeds = {"kill-worker": self.kill_worker, "restart-workers": self.restart_workers, "kick": self.kick}
-        return Side(first, prefix, second, {name: _in_a_thread(deed) for name, deed in deeds.items()})
+        deeds = (
+            *(self.kill_worker, self.restart_workers, self.kill_daemon, self.restart_daemon),
+            *(self.kick, self.rent),
+        )
+        named = {deed.__name__.replace("_", "-"): _in_a_thread(deed) for deed in deeds}
+        return Side(first, prefix, second, named)
 
     # -- deeds -------------------------------------------------------------------------------------------
 
@@ -115,6 +111,29 @@ class Host:
         if any(old["pid"] == new["pid"] for old, new in zip(before, after, strict=True)):
             raise RuntimeError(f"not all were replaced: {before}, then {after}")
         return f"restarted {len(after)} workers"
+
+    def kill_daemon(self) -> str:
+        """Kill the control process, whose workers must end by themselves, and start the daemon again."""
+        process = self._running.process
+        process.kill()
+        process.wait()
+        self.start()
+        return f"killed the daemon (pid {process.pid}); it is {self._running.process.pid} now"
+
+    def restart_daemon(self) -> str:
+        self.stop()
+        self.start()
+        return f"restarted the daemon; it is {self._running.process.pid} now"
+
+    def rent(self, *mebibytes: str) -> str:
+        """A target with a disk of each size; says its name, user and secret."""
+        running = self._running
+        with contextlib.suppress(RuntimeError):  # they are there already
+            running.ask("tier.put", name="guest", allocation_budget=1 << 30, persistent=True)
+            running.ask("tenant.create", name="guest", tier="guest")
+        luns = [{"size": int(each) << 20} for each in mebibytes]
+        rented = running.ask("target.create", tenant="guest", luns=luns)
+        return f"{rented['name']} {rented['chap']['user']} {rented['chap']['secret']}"
 
     def kick(self, number: str) -> str:
         """End a session, the first (0) or another by the order in which they came."""
