@@ -8,7 +8,8 @@ import click
 
 from scsipub.cli.daemon import ask
 from scsipub.cli.options import reading
-from scsipub.cli.show import harmless, show_json, show_table, size
+from scsipub.cli.show import harmless, show_json, show_table
+from scsipub.cli.show import size as shown_size
 from scsipub.config import Config, values
 from scsipub.errors import OperatorError
 
@@ -108,7 +109,7 @@ def list_targets(config: Config, as_json: bool, tenant: str | None) -> None:
                 said["tier"],
                 said["state"],
                 len(said["luns"]),
-                size(sum(lun["size"] for lun in said["luns"])),
+                shown_size(sum(lun["size"] for lun in said["luns"])),
                 said["expires"] or "never",
                 said["reason"],
             )
@@ -126,7 +127,7 @@ def _show(said: dict[str, Any]) -> None:
     for lun in said["luns"]:
         over = f" over {lun['image']}" if lun["image"] else ""
         trouble = f", {lun['reason']}" if lun["reason"] else ""
-        click.echo(harmless(f"LUN {lun['lun']}: {size(lun['size'])}{over}, {lun['state']}{trouble}"))
+        click.echo(harmless(f"LUN {lun['lun']}: {shown_size(lun['size'])}{over}, {lun['state']}{trouble}"))
 
 
 def _one(method: str, config: Config, as_json: bool, **params: Any) -> None:
@@ -181,3 +182,17 @@ def suspend(config: Config, as_json: bool, identity: str, reason: str) -> None:
 def resume(config: Config, as_json: bool, identity: str) -> None:
     """Let initiators log in again, if the disks are what they should be."""
     _one("target.resume", config, as_json, id=identity)
+
+
+@target.command()
+@click.argument("identity", metavar="ID")
+@click.argument("size")
+@click.option("--lun", type=click.IntRange(0, 255), default=0, show_default=True, help="Which unit.")
+@reading
+def resize(config: Config, as_json: bool, identity: str, size: str, lun: int) -> None:
+    """Make a unit longer; it never becomes shorter.
+
+    Sessions are ended and come back by themselves; with open-iscsi, `iscsiadm -m session -R` then shows
+    the new size.
+    """
+    _one("target.resize", config, as_json, id=identity, lun=lun, size=byte_count(size))

@@ -52,6 +52,7 @@ class Counter:
             "target.destroy": self.destroy,
             "target.suspend": self.suspend,
             "target.resume": self.resume,
+            "target.resize": self.resize,
             "tenant.create": self.create_tenant,
             "tenant.list": self.list_tenants,
             "tenant.change": self.change_tenant,
@@ -130,6 +131,12 @@ class Counter:
 
     async def resume(self, ask: Ask) -> Any:
         return await self._shown(await self.rentals.resume(self.rentals.find(ask["id"]).id))
+
+    async def resize(self, ask: Ask) -> Any:
+        lun, size = ask.get("lun", 0), ask["size"]
+        if not isinstance(lun, int) or not isinstance(size, int) or not 0 < size < 1 << 62:
+            raise Invalid("lun and size are numbers", "size")
+        return await self._shown(await self.rentals.resize(self.rentals.find(ask["id"]).id, lun, size))
 
     # -- tenants -----------------------------------------------------------------------------------------
 

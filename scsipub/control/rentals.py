@@ -18,17 +18,14 @@ import trio
 
 from scsipub.control.catalogue import Entry
 from scsipub.control.orders import Rented, Wish, plan
-from scsipub.control.rented import RentedEntry, base_of, closed, descriptor, stored
+from scsipub.control.rented import GROWING, RentedEntry, closed, descriptor, stored
+from scsipub.control.rented_disks import RentedDisks
 from scsipub.control.resumer import resume_all
 from scsipub.iscsi.chap import generate_secret
-from scsipub.storage.base import SECTOR
-from scsipub.storage.durable import create_durable
-from scsipub.storage.files import remove_files, sync_directory
-from scsipub.storage.layout import OverlayId, OverlayPaths, OverlayRefused, boot_id
-from scsipub.storage.verify import verify_durable
+from scsipub.storage.layout import boot_id
 from scsipub.store import accounts, journal, reservations, targets, tenants
 from scsipub.store.accounts import SealedAccount
-from scsipub.store.errors import Conflict, NotFound, StoreError, StoreUnavailable
+from scsipub.store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
 from scsipub.store.records import Account, StoredReservations, Target, TargetState, Unit
 from scsipub.store.store import Store, rotate_keys
 from scsipub.store.vault import Vault
@@ -54,12 +51,14 @@ class Rentals:
     def __init__(self, control: "Control", store: Store | None) -> None:
         self.control = control
         self._store = store
+        self.disks = RentedDisks(str(control.config.overlays_dir), control.catalogue)
         self.known: dict[str, Target] = {}
         self.accounts: dict[str, tuple[SealedAccount, ...]] = {}  # by target
         self.kept: dict[str, StoredReservations] = {}  # by unit
         self.tiers: dict[str, Tier] = {}
         self.abandoned: set[str] = set()  # begun and not finished, or on the way out: to be removed
         self.creating: set[str] = set()
+        self.growing: set[str] = set()  # closed for a moment
         self.locks: dict[str, trio.Lock] = {}  # one change of one target at a time
         self.random = os.urandom
         self.ticks = 0
@@ -94,7 +93,7 @@ class Rentals:
             algorithm_floor=target.algorithm_floor,
             initiators=target.initiators,
             nexus=target.nexus,
-            closed=closed(target),
+            closed=GROWING if id in self.growing else closed(target),
             tls_required=target.tls_required,
             most_sessions=tier.sessions if tier is not None else None,
             accounts=self.accounts.get(id, ()),
@@ -134,7 +133,7 @@ class Rentals:
         try:
             await self.store.call(_remember, self.store.vault, target, account, tier.targets)
             self.known[target.id] = target
-            await trio.to_thread.run_sync(self._make_disks, target)
+            await trio.to_thread.run_sync(self.disks.make, target)
             done, sealed = await self.store.call(_activate, target.id, now())
             self.accounts[target.id] = sealed
             self.known[target.id] = done
@@ -153,36 +152,6 @@ class Rentals:
         for account in await self.store.call(accounts.sealed):
             fresh[account.target_id] = (*fresh.get(account.target_id, ()), account)
         self.accounts = fresh
-
-    # -- the files ---------------------------------------------------------------------------------------
-
-    def paths(self, unit: Unit) -> OverlayPaths:
-        return OverlayPaths(str(self.control.config.overlays_dir), OverlayId("t", unit.id, unit.lun))
-
-    def _make_disks(self, target: Target) -> None:
-        for unit in target.units:
-            create_durable(self.paths(unit), unit.size // SECTOR, base_of(unit))
-
-    def _remove_disks(self, target: Target) -> None:
-        for unit in target.units:
-            remove_files(self.paths(unit))
-        sync_directory(str(self.control.config.overlays_dir))
-
-    def trouble(self, unit: Unit) -> str:
-        """Why this unit cannot be served; "" when it can.  Looks, and changes nothing; may block."""
-        if unit.image is not None:
-            image = self.control.catalogue.images.get(unit.image)
-            if image is None:
-                return f"LUN {unit.lun}: image {unit.image} is missing"
-            if (image.sha256, image.bytes) != (unit.image_sha256, unit.base_bytes):
-                return f"LUN {unit.lun}: image {unit.image} is another one now"
-        try:
-            verify_durable(self.paths(unit), unit.size // SECTOR, base_of(unit))
-        except OverlayRefused as refused:
-            return f"LUN {unit.lun}: {refused.args[1]}"
-        except OSError as error:
-            return f"LUN {unit.lun}: {error.strerror}"
-        return ""
 
     # -- changing ----------------------------------------------------------------------------------------
 
@@ -205,12 +174,46 @@ class Rentals:
         target = self.find(id)
         if target.expires is not None and target.expires <= now():
             raise Conflict(f"the time of target {id} is over")
-        wrong = await trio.to_thread.run_sync(lambda: [w for u in target.units if (w := self.trouble(u))])
+        wrong = await trio.to_thread.run_sync(self.disks.mend, target)
         if wrong:
-            raise Conflict(f"target {id} cannot be served: {'; '.join(wrong)}")
+            raise Conflict(f"target {id} cannot be served: {'; '.join(wrong.values())}")
         async with self.lock(id):
             done = self.known[id] = await self.store.call(_move, id, TargetState.ACTIVE, "", now())
         return done
+
+    async def resize(self, id: str, lun: int, size: int) -> Target:
+        """A longer unit.  Its sessions are sent away and may come back at once; then they see the new size.
+
+        Raises Invalid and Conflict when nothing was changed.  When the disk cannot be made longer after all,
+        the target is OFFLINE and says why; ``resume`` tries again."""
+        async with self.lock(id):
+            target = self.find(id)
+            unit = next((u for u in target.units if u.lun == lun), None)
+            if unit is None:
+                raise NotFound("unit", f"{lun} of target {id}")
+            self._may_grow(target, unit, size)
+            target = await self.store.call(_resize, unit, size, now())
+            self.known[id] = target
+            self.growing.add(id)
+            try:
+                await self._close(target)
+                await trio.to_thread.run_sync(self.disks.grow, target)
+            except OSError as error:
+                reason = f"LUN {lun} cannot be made longer: {error.strerror or error}"
+                target = await self.store.call(_move, id, TargetState.OFFLINE, reason, now())
+                self.known[id] = target
+            finally:
+                self.growing.discard(id)
+        return target
+
+    def _may_grow(self, target: Target, unit: Unit, size: int) -> None:
+        tier = self.tiers.get(target.tier)
+        if target.state not in (TargetState.ACTIVE, TargetState.SUSPENDED):
+            raise Conflict(f"target {target.id} is {target.state}")
+        if unit.read_only or size <= unit.size or size % unit.block_size:
+            raise Invalid(f"the unit has {unit.size} bytes, and may have more, in whole blocks", "size")
+        if tier is None or size > tier.disk_bytes:
+            raise Invalid(f"tier {target.tier} has no unit of {size} bytes", "size")
 
     async def destroy(self, id: str) -> None:
         """For ever.  Whatever fails on the way, ``tick`` goes on with it."""
@@ -227,7 +230,7 @@ class Rentals:
                 return
             self.known[id] = target
             await self._close(target)
-            await trio.to_thread.run_sync(self._remove_disks, target)
+            await trio.to_thread.run_sync(self.disks.remove, target)
             await self.store.call(targets.remove, id)
             self._forget(id)
 
@@ -355,6 +358,14 @@ def _move(connection: sa.Connection, id: str, state: TargetState, reason: str, a
     if done.state is not before.state:
         words = f"target {id} is {state}" + (f": {reason}" if reason else "")
         _note(connection, done, f"target.{state.lower()}", words, at)
+    return done
+
+
+def _resize(connection: sa.Connection, unit: Unit, size: int, at: datetime) -> Target:
+    """The row first: the next start sees what was wanted, and finishes it."""
+    targets.change_unit(connection, unit.id, size=size)
+    done = targets.get(connection, unit.target_id)
+    _note(connection, done, "target.resized", f"LUN {unit.lun} has {size} bytes, it had {unit.size}", at)
     return done
 
 

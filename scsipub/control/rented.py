@@ -27,6 +27,8 @@ CLOSED: Mapping[TargetState, tuple[int, str]] = {
     TargetState.EXPIRED: (LoginStatus.AUTHORIZATION_FAILURE, "the target's time is over"),
     TargetState.OFFLINE: (LoginStatus.SERVICE_UNAVAILABLE, "the target is offline"),
 }
+# For a moment; initiators try again by themselves.
+GROWING: tuple[int, str] = (LoginStatus.SERVICE_UNAVAILABLE, "a disk of the target is being made longer")
 
 
 @attrs.frozen(kw_only=True)

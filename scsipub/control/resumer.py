@@ -4,7 +4,7 @@ Each disk is looked at before anybody may log in: its files, their lengths and h
 What is not as it should be is OFFLINE with the reason; never is an empty disk made in its place.  What was
 being made or removed when the daemon ended is removed: nobody was told of the one, nobody wants the other.
 
-Knows the store and, through ``Rentals.trouble``, the files."""
+Knows the store and, through ``RentedDisks``, the files."""
 
 import logging
 from datetime import UTC, datetime
@@ -98,8 +98,8 @@ async def _patiently(rentals: "Rentals") -> Everything:
 
 
 def _troubles(rentals: "Rentals", found: tuple[Target, ...]) -> dict[str, dict[str, str]]:
-    """For each target, what is wrong with which unit.  Blocks."""
-    return {t.id: {u.id: wrong for u in t.units if (wrong := rentals.trouble(u))} for t in found}
+    """For each target, what is wrong with which unit that cannot be mended.  Blocks."""
+    return {t.id: rentals.disks.mend(t) for t in found if t.state not in _UNFINISHED}
 
 
 def _judge(connection: sa.Connection, target: Target, wrong: dict[str, str]) -> Target:

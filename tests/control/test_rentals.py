@@ -8,13 +8,14 @@ import pytest
 import trio
 
 from scsipub.control import rentals as room
+from scsipub.control import rented_disks as disks_room
 from scsipub.control.orders import LunWish, Wish
 from scsipub.control.resumer import resume_all
 from scsipub.iscsi.chap import digest
 from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
 from scsipub.limits import DEFAULT
 from scsipub.store import journal, reservations, targets, tenants
-from scsipub.store.errors import Conflict, Exhausted, NotFound, StoreUnavailable
+from scsipub.store.errors import Conflict, Exhausted, Invalid, NotFound, StoreUnavailable
 from scsipub.store.records import TargetState, UnitState
 from scsipub.store.store import open_store
 from scsipub.tiers import Tier
@@ -107,8 +108,8 @@ async def test_a_disk_that_cannot_be_made_leaves_no_target(house, rentals, overl
             raise OSError(28, "No space left on device")
         create(paths, sectors, base)
 
-    create = room.create_durable
-    monkeypatch.setattr(room, "create_durable", full)
+    create = disks_room.create_durable
+    monkeypatch.setattr(disks_room, "create_durable", full)
     with pytest.raises(OSError, match="No space"):
         await rentals.create(WISH)
     await rentals.tick()
@@ -120,9 +121,9 @@ async def test_a_disk_that_cannot_be_made_leaves_no_target(house, rentals, overl
 
 async def test_who_hangs_up_while_a_target_is_made_leaves_none(house, rentals, overlays, monkeypatch):
     with trio.CancelScope() as scope:
-        make = rentals._make_disks
+        make = rentals.disks.make
         monkeypatch.setattr(
-            rentals, "_make_disks", lambda target: (make(target), trio.from_thread.run_sync(scope.cancel))
+            rentals.disks, "make", lambda target: (make(target), trio.from_thread.run_sync(scope.cancel))
         )
         await rentals.create(WISH)
     assert scope.cancelled_caught
@@ -299,6 +300,72 @@ async def test_a_target_whose_disk_is_damaged_is_not_resumed(house, rentals):
     assert rentals.find(rented.target.id).reason == "unpaid"
 
 
+# -- longer disks --------------------------------------------------------------------------------------------
+
+
+async def test_a_unit_gets_longer(house, rentals):
+    rented = await rentals.create(WISH)
+
+    grown = await rentals.resize(rented.target.id, 1, 4 * MIB)
+
+    assert [unit.size for unit in grown.units] == [MIB, 4 * MIB]
+    assert [rentals.disks.trouble(unit) for unit in grown.units] == ["", ""]
+    verdict = await logs_in(house, rented)
+    assert [lun["size"] for lun in verdict["target"]["luns"]] == [MIB, 4 * MIB]
+
+
+@pytest.mark.parametrize("size", [2 * MIB, 2 * MIB - 512, 2 * MIB + 1, 1 << 60])
+async def test_a_unit_gets_neither_shorter_nor_longer_than_its_tier_allows(rentals, size):
+    rented = await rentals.create(WISH)
+
+    with pytest.raises(Invalid):
+        await rentals.resize(rented.target.id, 1, size)
+    assert rentals.find(rented.target.id) == rented.target
+
+
+async def test_nobody_logs_in_while_a_disk_gets_longer(house, rentals, monkeypatch):
+    rented = await rentals.create(WISH)
+    grow, met = rentals.disks.grow, []
+
+    def slowly(target):
+        met.append(trio.from_thread.run(logs_in, house, rented))
+        grow(target)
+
+    monkeypatch.setattr(rentals.disks, "grow", slowly)
+    await rentals.resize(rented.target.id, 0, 2 * MIB)
+
+    assert {verdict["refuse"] for verdict in met} == {LoginStatus.SERVICE_UNAVAILABLE}
+    assert (await logs_in(house, rented))["target"] is not None
+
+
+async def test_a_disk_that_cannot_get_longer_takes_its_target_offline_until_it_can(rentals, monkeypatch):
+    rented = await rentals.create(WISH)
+
+    def full(target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as small:
+        small.setattr(rentals.disks, "grow", full)
+        found = await rentals.resize(rented.target.id, 0, 2 * MIB)
+    assert (found.state, "No space" in found.reason) == (TargetState.OFFLINE, True)
+
+    found = await rentals.resume(rented.target.id)
+
+    assert (found.state, found.units[0].size) == (TargetState.ACTIVE, 2 * MIB)
+    assert rentals.disks.trouble(found.units[0]) == ""
+
+
+async def test_a_growth_that_a_kill_interrupted_is_finished_at_the_next_start(house, rentals):
+    rented = await rentals.create(WISH)
+    unit = rented.target.units[0]
+    await house.control.store.call(room._resize, unit, 2 * MIB, room.now())
+
+    await restarted(rentals)
+
+    found = rentals.find(rented.target.id)
+    assert (found.state, found.units[0].size) == (TargetState.ACTIVE, 2 * MIB)
+
+
 # -- reservations --------------------------------------------------------------------------------------------
 
 
@@ -428,7 +495,7 @@ async def test_the_files_of_another_disk_are_refused(house, rentals):
     folder = house.control.config.overlays_dir
     (folder / f"{two.overlay}.map").write_bytes((folder / f"{one.overlay}.map").read_bytes())
 
-    assert "another" in rentals.trouble(two)
+    assert "another" in rentals.disks.trouble(two)
 
 
 async def test_a_suspended_target_stays_suspended(rentals):
