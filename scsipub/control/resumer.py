@@ -72,7 +72,9 @@ async def resume_all(rentals: "Rentals") -> None:
             rentals.known[target.id] = target
             rentals.abandoned.add(target.id)
             continue
-        judged = await rentals.store.call(_judge, target, wrong[target.id])
+        judged = target
+        if wrong[target.id] or not _well(target):  # a transaction for each of thousands takes seconds
+            judged = await rentals.store.call(_judge, target, wrong[target.id])
         rentals.known[target.id] = judged
         if judged.state is TargetState.OFFLINE:
             offline += 1
@@ -100,6 +102,12 @@ async def _patiently(rentals: "Rentals") -> Everything:
 def _troubles(rentals: "Rentals", found: tuple[Target, ...]) -> dict[str, dict[str, str]]:
     """For each target, what is wrong with which unit that cannot be mended.  Blocks."""
     return {t.id: rentals.disks.mend(t) for t in found if t.state not in _UNFINISHED}
+
+
+def _well(target: Target) -> bool:
+    """Nothing was wrong with it when somebody looked last."""
+    units = all(unit.state is UnitState.ACTIVE for unit in target.units)
+    return units and target.state is not TargetState.OFFLINE
 
 
 def _judge(connection: sa.Connection, target: Target, wrong: dict[str, str]) -> Target:
