@@ -235,7 +235,7 @@ loaded() {
     grep -q ' /mnt [a-z0-9]* rw' /proc/mounts || fail "/mnt was remounted: $(grep /mnt /proc/mounts)"
     # terse output, version 3: the greatest latency of reads and writes, in microseconds
     grep 'lat.*max=' fio.txt
-    tell "$(grep '^3;' fio.txt | awk -F';' '{ m = $39 > $80 ? $39 : $80; printf "longest stall: %.1f s", m / 1e6 }')"
+    tell "longest stall: $(grep '^3;' fio.txt | awk -F';' '{ printf "%.1f s", ($39 > $80 ? $39 : $80) / 1e6 }')"
 }
 """
 
