@@ -291,9 +291,16 @@ async def test_something_else_in_the_middle_of_a_login_is_dropped(bench):
     assert await complaints(bench, peer) == ["PDU during login is not login"]
 
 
-async def test_a_peer_that_leaves_in_the_middle_is_no_complaint(bench):
+async def test_a_peer_that_leaves_in_the_middle_of_a_pdu_is_counted(bench):
     peer = await bench.connect()
     await peer.send(login_of(100)[:30])
+    peer.sock.close()
+
+    assert await complaints(bench, peer) == ["login PDU cut off"]
+
+
+async def test_a_peer_that_leaves_before_its_first_byte_is_no_complaint(bench):
+    peer = await bench.connect()
     peer.sock.close()
 
     assert await complaints(bench, peer) == []
