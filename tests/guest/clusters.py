@@ -235,7 +235,8 @@ loaded() {
     grep -q ' /mnt [a-z0-9]* rw' /proc/mounts || fail "/mnt was remounted: $(grep /mnt /proc/mounts)"
     # terse output, version 3: the greatest latency of reads and writes, in microseconds
     grep 'lat.*max=' fio.txt
-    tell "longest stall: $(grep '^3;' fio.txt | awk -F';' '{ printf "%.1f s", ($39 > $80 ? $39 : $80) / 1e6 }')"
+    longest=$(grep '^3;' fio.txt | awk -F';' '{ printf "%.1f s", ($39 > $80 ? $39 : $80) / 1e6 }')
+    tell "longest stall: $longest"
 }
 """
 
