@@ -11,7 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import scsipub
-from scsipub.web import api, health
+from scsipub.web import api, health, pages
 from scsipub.web.asking import Asking
 from scsipub.web.guard import BODY_BYTES, Guard
 from scsipub.web.problems import HANDLERS as PROBLEMS
@@ -29,7 +29,7 @@ def make_app(asking: Asking) -> Guard:
 
     return Guard(
         Litestar(
-            [*health.HANDLERS, api.router],
+            [*health.HANDLERS, *pages.HANDLERS, api.router],
             dependencies={"asking": Provide(provide_asking, sync_to_thread=False)},
             exception_handlers=PROBLEMS,
             openapi_config=_openapi(),

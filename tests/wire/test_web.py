@@ -1,8 +1,14 @@
 """The web process as a part of the whole daemon."""
 
+import html
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
+import socket
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -64,3 +70,29 @@ def test_the_process_steps_back_behind_the_workers(running):
     stat = Path(f"/proc/{running.pids['web']}/stat").read_text()
 
     assert stat.rpartition(")")[2].split()[16] == "10"
+
+
+@pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
+def test_a_command_of_the_page_works_as_it_is_pasted(running):
+    page = fetch(running, "/").decode()
+    command = re.search(r"<code>(qemu-img info [^<]+)</code>", page)[1]
+    done = subprocess.run(shlex.split(html.unescape(command)), capture_output=True, timeout=30, check=False)
+
+    assert b"virtual size: 64 MiB" in done.stdout, done.stderr
+
+
+def test_a_header_that_never_ends_is_given_up(running):
+    host, _, port = running.endpoints["web"].rpartition(":")
+    with socket.create_connection((host, int(port)), 20) as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000)
+
+        assert slow.recv(100).startswith(b"HTTP/1.1 4")
+
+
+def test_a_body_that_is_too_large_is_refused(running):
+    with pytest.raises((urllib.error.HTTPError, ConnectionError)) as refused:
+        fetch_body = urllib.request.Request(
+            f"http://{running.endpoints['web']}/api/v1/status", data=b"x" * 100_000, method="POST"
+        )
+        urllib.request.urlopen(fetch_body, timeout=20)
+    assert not isinstance(refused.value, urllib.error.HTTPError) or refused.value.code in (405, 413)

@@ -1,0 +1,200 @@
+"""Recipes: what to type to have a disk, for each kind of client.
+
+Source: iscsiadm(8), qemu-block-drivers(7), stunnel(8), iPXE's SAN URIs (RFC 4173), and Windows' iSCSI module.
+Pure: makes text, runs nothing.  Hosts and target names reach a shell: what is not plainly one is refused."""
+
+import re
+
+import attrs
+
+LOCAL_PORT = 13260  # where a tunnel ends; 3260 may be taken by a target on this very machine
+
+_NAME = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}")
+_ADDRESS6 = re.compile(r"[0-9A-Fa-f:.]{2,45}")
+_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,222}")
+
+
+@attrs.frozen
+class Block:
+    """Commands that belong together; ``label`` says when to type them."""
+
+    label: str
+    text: str
+
+
+@attrs.frozen
+class Recipe:
+    """One kind of client.  ``key`` is its anchor on the page."""
+
+    key: str
+    title: str
+    lead: str
+    blocks: tuple[Block, ...]
+
+
+@attrs.frozen
+class Place:
+    """Where the disk is.  ``tls_port``: None when nobody listens there."""
+
+    host: str
+    port: int
+    tls_port: int | None
+    target: str
+    luns: int = 1
+
+    @property
+    def portal(self) -> str:
+        return f"{self.bracketed}:{self.port}"
+
+    @property
+    def bracketed(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+def host_untrusted(header: str) -> str | None:
+    """The host in a ``Host`` header, without its port; None for what is none."""
+    host, bracket, _ = header.partition("]")
+    if bracket and host.startswith("["):
+        return host[1:] if _ADDRESS6.fullmatch(host[1:]) and ":" in host else None
+    host = header.partition(":")[0]
+    return host if _NAME.fullmatch(host) else None
+
+
+def is_plain(place: Place) -> bool:
+    """May it stand in a command?  Names of targets come from the operator, who may have had odd ideas."""
+    host = bool(_NAME.fullmatch(place.host) or _ADDRESS6.fullmatch(place.host))
+    return host and bool(_TARGET.fullmatch(place.target))
+
+
+def recipes(place: Place) -> list[Recipe]:
+    """All of them, the likeliest first."""
+    made = [open_iscsi(place), windows(place), qemu(place), ipxe(place)]
+    if place.tls_port is not None:
+        made.insert(1, open_iscsi_tls(place, place.tls_port))
+    return made
+
+
+def _iscsiadm(place: Place, portal: str, *words: str) -> str:
+    return " ".join(("sudo iscsiadm -m node -T", place.target, "-p", portal, *words))
+
+
+def _attach(place: Place, portal: str) -> Block:
+    commands = (_iscsiadm(place, portal, "-o new"), _iscsiadm(place, portal, "--login"), "lsblk --scsi")
+    return Block("Attach; the last line shows what the disk is called", "\n".join(commands))
+
+
+def _detach(place: Place, portal: str, *more: str) -> Block:
+    commands = (_iscsiadm(place, portal, "--logout"), _iscsiadm(place, portal, "-o delete"), *more)
+    return Block("Detach, and forget it", "\n".join(commands))
+
+
+def open_iscsi(place: Place) -> Recipe:
+    return Recipe(
+        "linux",
+        "Linux",
+        "open-iscsi, in every distribution. Nothing is encrypted on the way.",
+        (
+            Block("Once", "sudo apt-get install open-iscsi"),
+            _attach(place, place.portal),
+            _detach(place, place.portal),
+        ),
+    )
+
+
+def open_iscsi_tls(place: Place, tls_port: int) -> Recipe:
+    check = "checkHost" if _NAME.fullmatch(place.host) and not _is_address(place.host) else "checkIP"
+    tunnel = (
+        "sudo stunnel -fd 0 <<'END'",
+        "pid = /run/scsipub-tunnel.pid",
+        "[disk]",
+        "client = yes",
+        f"accept = 127.0.0.1:{LOCAL_PORT}",
+        f"connect = {place.bracketed}:{tls_port}",
+        "CApath = /etc/ssl/certs",
+        "verifyChain = yes",
+        f"{check} = {place.host}",
+        "END",
+    )
+    portal = f"127.0.0.1:{LOCAL_PORT}"
+    return Recipe(
+        "linux-tls",
+        "Linux, encrypted",
+        "open-iscsi speaks no TLS; stunnel makes a local port that does, and checks who answers. The record "
+        "is made by hand: asking for targets through a tunnel brings back addresses that lead around it.",
+        (
+            Block("Once", "sudo apt-get install open-iscsi stunnel4"),
+            Block("Open the tunnel", "\n".join(tunnel)),
+            _attach(place, portal),
+            _detach(place, portal, 'sudo kill "$(cat /run/scsipub-tunnel.pid)"'),
+        ),
+    )
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or bool(re.fullmatch(r"[0-9.]+", host))
+
+
+def windows(place: Place) -> Recipe:
+    target, address = place.target, place.host
+    return Recipe(
+        "windows",
+        "Windows",
+        "PowerShell, opened as administrator. A blank disk asks to be initialised in Disk Management.",
+        (
+            Block(
+                "Attach",
+                "Start-Service MSiSCSI\n"
+                f"New-IscsiTargetPortal -TargetPortalAddress {address} -TargetPortalPortNumber {place.port}\n"
+                f"Connect-IscsiTarget -NodeAddress {target}\n"
+                "Get-Disk | Where-Object BusType -eq iSCSI",
+            ),
+            Block(
+                "Detach, and forget it",
+                f"Disconnect-IscsiTarget -NodeAddress {target} -Confirm:$false\n"
+                f"Remove-IscsiTargetPortal -TargetPortalAddress {address}"
+                f" -TargetPortalPortNumber {place.port} -Confirm:$false",
+            ),
+        ),
+    )
+
+
+def qemu(place: Place) -> Recipe:
+    drives = [
+        f"  -drive file=iscsi://{place.portal}/{place.target}/{lun},format=raw,if=virtio"
+        for lun in range(place.luns)
+    ]
+    return Recipe(
+        "qemu",
+        "QEMU",
+        "The virtual machine reads the disk over the network by itself; its host needs no iSCSI.",
+        (
+            Block("Once", "sudo apt-get install qemu-system-x86 qemu-block-extra"),
+            Block("Boot from it", " \\\n".join(["qemu-system-x86_64 -m 2G", *drives])),
+            Block("Only look at it", f"qemu-img info iscsi://{place.portal}/{place.target}/0"),
+        ),
+    )
+
+
+def ipxe(place: Place) -> Recipe:
+    uri = f"iscsi:{place.bracketed}::{place.port}:0:{place.target}"
+    return Recipe(
+        "ipxe",
+        "iPXE",
+        "For a machine without a disk of its own. At the iPXE prompt (Ctrl-B), or in a script.",
+        (
+            Block(
+                "Boot from it",
+                f"#!ipxe\ndhcp\nset initiator-iqn iqn.2010-04.org.ipxe:${{mac:hexhyp}}\nsanboot {uri}",
+            ),
+        ),
+    )
+
+
+def cure(place: Place) -> Block:
+    """For a machine that goes on calling a target which is gone."""
+    commands = (
+        "sudo iscsiadm -m node",
+        f"sudo iscsiadm -m node -T {place.target} --logout",
+        f"sudo iscsiadm -m node -T {place.target} -o delete",
+    )
+    return Block("See what your machine remembers; then end it, and forget it", "\n".join(commands))
