@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -138,6 +139,8 @@ class WebProcess:
     def _for_admin(self, handler: Asked) -> Handler:
         async def asked(params: Any, fds: list[int]) -> Any:
             if not self.token.admits(params.get("token")):
+                # Counted always, logged once in a window.  The proxy knows who it was.
+                self.control.complaints.complain("api token refused", ADDRESS, monotonic())
                 raise CallError("unauthorised", "The token is not one that we know.")
             return await handler({key: value for key, value in params.items() if key != "token"}, fds)
 

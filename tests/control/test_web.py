@@ -70,6 +70,9 @@ async def test_an_admin_question_without_the_token_reaches_no_worker(house, tmp_
         with pytest.raises(web.CallError, match="unauthorised"):
             await handler({"id": "x", **token}, [])
     assert [w.asked for w in house.workers] == [[], []]
+    assert house.control.complaints.counts["api token refused"] == 3
+    assert len(house.said) == 1
+    assert "admin.no" not in str(house.said)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -79,6 +80,27 @@ def test_a_command_of_the_page_works_as_it_is_pasted(running):
     done = subprocess.run(shlex.split(html.unescape(command)), capture_output=True, timeout=30, check=False)
 
     assert b"virtual size: 64 MiB" in done.stdout, done.stderr
+
+
+def test_schemathesis_finds_nothing(running):
+    """The OpenAPI document and the doors behind it say the same, whatever is sent."""
+    token = (running.state_dir / "admin.token").read_text().strip()
+    document = f"http://{running.endpoints['web']}/api/v1/openapi.json"
+    words = [
+        "run",
+        document,
+        "--header",
+        f"Authorization: Bearer {token}",
+        "--max-examples",
+        "20",
+        "--no-color",
+    ]
+    program = Path(sys.executable).with_name("schemathesis")
+    done = subprocess.run(
+        [program, *words], cwd=running.state_dir, capture_output=True, timeout=90, check=False
+    )
+
+    assert done.returncode == 0, done.stdout.decode()
 
 
 def test_a_header_that_never_ends_is_given_up(running):
