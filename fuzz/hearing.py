@@ -7,7 +7,7 @@ bytes that really went out, after all mangling, so it needs not know what was me
 import struct
 
 import attrs
-import google_crc32c
+import crc32c
 
 from fuzz.effects import Disk
 
@@ -19,7 +19,7 @@ NOP_IN, RESPONSE, MANAGED, TEXT_IN, DATA_IN, LOGGED_OUT = 0x20, 0x21, 0x22, 0x24
 
 
 def crc(data: bytes) -> int:
-    return int(google_crc32c.value(data))
+    return crc32c.crc32c(data)
 
 
 def ahead(from_: int, to: int) -> int:
