@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ACCEPT_SLICE = 32
 # Nothing is to be had when descriptors run out but time.
 OUT_OF_DESCRIPTORS_PAUSE = 0.1
+# How often to look whether a worker is ready, while none is.
+NO_WORKER_PAUSE = 0.1
 
 
 @attrs.define(eq=False)
@@ -76,6 +78,10 @@ async def accept(control: "Control", listener: socket.socket, portal: int) -> No
             await trio.lowlevel.wait_readable(listener)
         except trio.ClosedResourceError:
             return
+        while control.least_loaded() is None:
+            # Whoever waits in the backlog is served by the first worker that is ready.  Closed at once, an
+            # initiator only comes again, faster.
+            await trio.sleep(NO_WORKER_PAUSE)
         for _ in range(ACCEPT_SLICE):
             try:
                 sock, address = listener.accept()

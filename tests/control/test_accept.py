@@ -232,3 +232,24 @@ async def test_without_descriptors_it_waits_and_goes_on(house, nursery, monkeypa
         nursery.cancel_scope.cancel()
 
     assert house.control.complaints.counts == {"out of descriptors": 1}
+
+
+async def test_without_a_worker_connections_wait_for_one(house, nursery, monkeypatch):
+    """Workers that die are back within a second or two; an initiator that is closed meanwhile notices."""
+    monkeypatch.setattr(accepting, "NO_WORKER_PAUSE", 0.001)
+    (listener,) = listen(Portal(host="127.0.0.1", port=0), 50)
+    away = [house.control.pool.workers.pop() for _ in house.workers]
+    with listener:
+        nursery.start_soon(accept, house.control, listener, 0)
+        client = await trio.open_tcp_stream(*listener.getsockname())
+        await trio.sleep(0.01)
+        assert house.control.connections == 0
+
+        house.control.pool.workers.append(away[0])
+        with trio.fail_after(5):
+            while not sum(await taken(house)):
+                await trio.sleep(0.001)
+        await client.aclose()
+        nursery.cancel_scope.cancel()
+
+    assert house.control.refused == 0
