@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tests.guest.scenarios import SECRET, TARGET_SECRET, TARGET_USER, USER
 from tests.support import daemon as daemons
 
 PORTALS = 2
+# The supervisor rests for a minute when one worker dies six times in thirty seconds.
+KILL_SECONDS = 7.0
 
 # One target asks for a password, both ways; one is what machines share.  The anonymous ones need no words.
 CONFIGURATION = f"""
@@ -62,6 +65,7 @@ class Host:
     folder: Path
     ports: tuple[int, ...]
     daemon: daemons.Daemon | None = None
+    killed_at: float = 0.0
 
     @classmethod
     def prepare(cls, folder: Path) -> "Host":
@@ -98,6 +102,8 @@ class Host:
 
     def kill_worker(self) -> str:
         """Kill the worker that has a session, as a crash of it would; some other when none has."""
+        time.sleep(max(0.0, self.killed_at + KILL_SECONDS - time.monotonic()))
+        self.killed_at = time.monotonic()
         workers = self._running.status()["workers"]
         busy = [worker for worker in workers if worker["sessions"]] or workers
         os.kill(busy[0]["pid"], signal.SIGKILL)
