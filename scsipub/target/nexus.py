@@ -164,15 +164,13 @@ class Nexus:
 
     def _write_inline(self, task: Task, run: Running, at: int, data: memoryview) -> bool:
         plan, path = run.plan, run.path
-        if plan.fua or task.cdb[0] not in PLAIN_WRITES:
+        if plan.fua or task.cdb[0] not in PLAIN_WRITES or not path.lane.may_write:
             return False
         backing = path.backing
         first = (plan.first << path.shift) + at // 512
         if self.now < backing.inline_after or not backing.clear(
             first, first + len(data) // 512 - 1, writes=True
         ):
-            return False
-        if not path.lane.may_write:
             return False
         try:
             return backing.disk.write_now(first, data)
@@ -302,6 +300,7 @@ class Nexus:
         return absent.sense_for(check) if path is None else path.lane.sense_for(check)
 
     def abandoned(self, task: Task) -> None:
+        self.streams.drop(task)  # a READ that was sent write data is over, too
         if isinstance(task.host, Running):
             self._end_of(task, task.host)
         self.settle()

@@ -7,7 +7,7 @@ from scsipub.limits import Limits
 from scsipub.storage.base import Base
 from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
-from tests.support.talk import command, full_feature, good, pattern, read, write
+from tests.support.talk import Sense, command, data_out, full_feature, good, pattern, read, write
 
 MIB = 1024 * 1024
 PIECE = 256 * 1024
@@ -148,3 +148,19 @@ def image(directory, content):
     path.write_bytes(content)
     paths = OverlayPaths(str(directory), OverlayId("d", "session1", 0), boot=bytes(16))
     return Disk(Base.open(path), paths)
+
+
+def test_a_read_that_is_sent_write_data_ends_and_sends_nothing_more():
+    """RFC 7143 §11.7: nobody asked for that Data-Out; the task ends with CHECK CONDITION alone."""
+    talk = full_feature(blocks=8192)
+    talk.stuck = True
+    talk.unsent = 4 * 1024 * 1024
+    talk.initiator(read(1, blocks=4096))
+    talk.target()
+
+    talk.initiator(data_out(1, 0, bytes(512)))
+    talk.unsent = 0
+    talk.settle()
+
+    talk.target(Sense(1, 0x0B, 0x0C, 0x0C))
+    assert not talk.nexus.streams.queue
