@@ -266,6 +266,11 @@ class Hearing:
                 ]
         elif function in (6, 7):
             doomed = [(s, t) for s in self.siblings for t in s.tasks.values()]
+            if (
+                function == 7 and self.lax
+            ):  # nobody will look for its answer, which says that all sessions end
+                for session in self.siblings:
+                    session.may_close = True
         for session, task in doomed:
             session.forget(task)
 

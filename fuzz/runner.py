@@ -2,6 +2,7 @@
 
 Knows the clock, memory and files; the rest of ``fuzz`` does not."""
 
+import ctypes
 import gc
 import random
 import resource
@@ -26,6 +27,9 @@ from fuzz.world import World
 STEPS = 400  # of one world: enough for a session to get into trouble, few enough to shrink
 MEMORY_NOISE = 8 << 20  # of malloc; in two minutes a leak of 10 bytes a PDU is more than that
 HANG_SECONDS = 5.0  # a step takes microseconds
+
+
+_libc = ctypes.CDLL(None)
 
 
 @attrs.define
@@ -209,7 +213,10 @@ def run(
                 finds.append(shrink(on, found))
             if now - told > 0.5:
                 told = now
-                gc.collect()  # a world is full of cycles; what is left after this is really held
+                # A world is full of cycles, and malloc keeps what it was given back: what is left after these
+                # two is really held.
+                gc.collect()
+                _libc.malloc_trim(0)
                 tally.memory.append((tally.seconds, resident_bytes()))
                 on_progress(tally)
         if not on.unchanged():
