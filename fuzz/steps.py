@@ -6,7 +6,7 @@ same to a target whose tags and numbers run differently.  Pure; ``world`` takes 
 
 import random
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -93,11 +93,6 @@ def say(it: pdu.Pdu, **more: Any) -> Step:
     numbered = hasattr(it, "cmd_sn") and not isinstance(it, pdu.LoginRequest)
     values: dict[str, Any] = {"number": 0 if numbered else None, "ahs": it.ahs, "data": it.data}
     return Step(bhs=it.pack(), **(values | more))
-
-
-def without_fills(steps: Sequence[Step]) -> int:
-    """Bytes of data that the steps carry in all: what shrinking looks at."""
-    return sum(len(s.data) + len(s.ahs) + s.length for s in steps)
 
 
 # -- for people ----------------------------------------------------------------------------------------------

@@ -95,7 +95,7 @@ class Backing:
     """One logical unit, its disk, and the jobs that are under way on it."""
 
     __slots__ = (
-        "disk", "in_background", "inline_after", "keep", "medium", "per_block", "running", "unit", "waiting",
+        "disk", "inline_after", "keep", "medium", "per_block", "running", "unit", "waiting",
         "watchers",
     )  # fmt: skip
 
@@ -110,7 +110,6 @@ class Backing:
         # Keeps reservations beyond the life of this process: (state, called with None or what went wrong).
         self.keep: Callable[[Reservations, Callable[[str | None], None]], None] | None = None
         self.waiting: tuple[Job, ...] = ()
-        self.in_background = 0  # SANITIZE and the like, at work between commands
         self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
 
     @property

@@ -45,7 +45,6 @@ async def run_background(
 ) -> None:
     """Work that outlives its command, one bounded step at a time."""
     error: CheckCondition | None = None
-    backing.in_background += 1
     try:
         while True:
             pause = await trio.to_thread.run_sync(
@@ -62,8 +61,6 @@ async def run_background(
         # A bug of ours.  Nobody stands above this task but the whole worker, so it ends here.
         log.exception("background work crashed")
         error = CheckCondition(*INTERNAL_TARGET_FAILURE, why="background work crashed")
-    finally:
-        backing.in_background -= 1
     beside_sessions(over, error)
 
 

@@ -7,7 +7,6 @@ import contextlib
 import gc
 import logging
 import os
-import random
 import socket
 import sys
 from collections.abc import Callable
@@ -69,7 +68,6 @@ class Worker:
         self.spinners = 1
         self.totals = Counters()  # of the sessions that have ended
         self.random: Callable[[int], bytes] = os.urandom
-        self.jitter = random.Random()
         self.nursery: trio.Nursery | None = None
         self.certificates: Certificates | None = None
 
