@@ -21,11 +21,12 @@ from tests.guest import initramfs
 from tests.guest.clusters import CLUSTERS
 from tests.guest.host import Host, Side
 from tests.guest.machine import Guest, GuestFailed, run_many
+from tests.guest.netboot import NETBOOT
 from tests.guest.pieces import PiecesMissing
 from tests.guest.scenarios import SCENARIOS, Scenario
 from tests.support import daemon as daemons
 
-EVERY = (*SCENARIOS, *CLUSTERS)
+EVERY = (*SCENARIOS, NETBOOT, *CLUSTERS)
 CLUSTER = "cluster"  # on the command line: all of those
 TOLD = "told: "  # a line of a guest that people want to see, whether or not all is well
 
