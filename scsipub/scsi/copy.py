@@ -219,12 +219,15 @@ def _may(peer: Peer, *, writing: bool) -> None:
 
 
 def _carry_out(move: Move) -> None:
-    """As memmove does it: where the ranges overlap, from the end that is read before it is written."""
+    """As memmove does it: where the ranges overlap, from the end that is read before it is written.
+
+    Asks again before each piece: who was fenced at the destination meanwhile must not write there."""
     offsets = range(0, move.length, _BYTES_AT_ONCE)
     backwards = move.source.unit is move.destination.unit and move.source_at < move.destination_at
     for offset in reversed(offsets) if backwards else offsets:
         size = min(_BYTES_AT_ONCE, move.length - offset)
         data = _read(move.source, move.source_at + offset, size)
+        _may(move.destination, writing=True)
         _write(move.destination, move.destination_at + offset, data)
 
 

@@ -170,6 +170,24 @@ def test_a_unit_that_a_write_would_not_reach_is_not_written_by_a_copy(cdb_at_pee
     assert peer.medium.read(5, 1) == bytes(512)
 
 
+def test_who_is_fenced_at_the_destination_writes_nothing_more_there():
+    """A copy may run for seconds in a thread, at another unit than the one that it writes to."""
+    disk, peer = two()
+    write = peer.medium.write
+
+    def write_and_lose_the_registration(first, data):
+        write(first, data)
+        peer.lane.fenced = True
+
+    peer.medium.write = write_and_lose_the_registration
+    targets = [target(disk.unit.config), target(peer.unit.config)]
+
+    answer = send(disk, copy_list(targets, [segment(1, 0, 5, 0, 1), segment(1, 1, 6, 0, 1)]))
+
+    assert answer.key == (Key.COPY_ABORTED, 0x0D, 0x01)
+    assert peer.medium.read(5, 2) == disk.medium.read(0, 1) + bytes(512)
+
+
 def test_an_empty_parameter_list_is_good():
     """SPC-4 §6.4.1."""
     assert bench()(cdb(COPY, N=0)).key is None
