@@ -19,7 +19,7 @@ from scsipub.scsi.lane import Lane
 from scsipub.scsi.medium import Data, Medium
 from scsipub.scsi.plan import Plan, clip
 from scsipub.scsi.ports import InitiatorPort, transport_id_untrusted
-from scsipub.scsi.reservations import Action, Outcome, Reservations
+from scsipub.scsi.reservations import Action, Change, Outcome, Reservations
 
 _LIST_BYTES = 24
 _LONGEST_LIST = 24 + 268  # one TransportID
@@ -54,14 +54,15 @@ def read_full_status(request: Request) -> Plan:
     body = b""
     for entry in state.registrations:
         holds = state.holds(entry.port)
-        # Who is known by name alone is registered for whichever port it comes through.
-        everywhere = entry.all_target_ports or (
-            entry.port.isid is None and request.unit.config.target_ports > 1
+        # Who is the same at all our ports has one registration for them; others have one at each.
+        everywhere = entry.port.target_port is None and (
+            entry.all_target_ports or request.unit.config.target_ports > 1
         )
         flags = (0x02 if everywhere else 0) | (0x01 if holds else 0)
         kind = state.kind if holds and state.kind is not None else 0
         name = entry.port.transport_id
-        body += struct.pack(">Q4xBB4xHI", entry.key, flags, kind, _FIRST_PORT, len(name)) + name
+        target_port = entry.port.target_port or _FIRST_PORT
+        body += struct.pack(">Q4xBB4xHI", entry.key, flags, kind, target_port, len(name)) + name
     return _answer(request, state, body)
 
 
@@ -82,7 +83,7 @@ def reserve_out(request: Request) -> Plan:
         raise sense.parameter_list_length(f"{length} bytes for {action.name}")
     if unit.reserved_by is not None:
         raise CommandEnded(sense.RESERVATION_CONFLICT, "RESERVE(6) is in force")
-    decided: list[Outcome] = []
+    decided: list[tuple[machine.Request, Outcome]] = []
 
     def run(medium: Medium, data: Data) -> None:
         if unit.reserving:
@@ -90,14 +91,15 @@ def reserve_out(request: Request) -> Plan:
         asked = parse_reserve_out_untrusted(
             it, bytes(data[:length]), request.lane.port, unit.config.target_ports, unit.keeps_reservations
         )
-        decided.append(machine.decide(unit.reservations, asked))
+        decided.append((asked, machine.decide(unit.reservations, asked)))
         unit.reserving = True
 
-    def commit() -> Reservations:
-        return decided[0].state
+    def commit() -> Change:
+        asked, outcome = decided[0]
+        return Change(outcome.state, asked.action, asked.port)
 
     def aborts() -> list[Lane]:
-        outcome = decided[0]
+        outcome = decided[0][1]
         return [lane for lane in unit.lanes if outcome.aborts and lane.port in outcome.preempted]
 
     def undo() -> None:
@@ -105,7 +107,7 @@ def reserve_out(request: Request) -> Plan:
 
     def after() -> None:
         unit.reserving = False
-        outcome = decided[0]
+        outcome = decided[0][1]
         unit.reservations = outcome.state
         unit.refresh()
         for port, attention in outcome.news:
@@ -143,13 +145,19 @@ def parse_reserve_out_untrusted(
         return asked
     if flags & _APTPL and not keeps:
         raise sense.invalid_parameter(20, 0, "APTPL: nothing is kept over a power loss")
-    return attrs.evolve(asked, aptpl=bool(flags & _APTPL), all_target_ports=bool(flags & _ALL_TG_PT))
+    return attrs.evolve(
+        asked,
+        aptpl=bool(flags & _APTPL),
+        all_target_ports=bool(flags & _ALL_TG_PT),
+        target_ports=target_ports,
+    )
 
 
 def _parse_move(data: bytes, asked: machine.Request, target_ports: int, keeps: bool) -> machine.Request:
     if data[17] & _APTPL and not keeps:
         raise sense.invalid_parameter(17, 0, "APTPL: nothing is kept over a power loss")
-    if not 1 <= cdb.number(data, 18, 2) <= target_ports:
+    target_port = cdb.number(data, 18, 2)
+    if not 1 <= target_port <= target_ports:
         raise sense.invalid_parameter(18, 7, "no such relative target port")
     if cdb.number(data, 20, 4) != len(data) - _LIST_BYTES:
         raise sense.invalid_parameter(20, 7, "TransportID length")
@@ -157,5 +165,5 @@ def _parse_move(data: bytes, asked: machine.Request, target_ports: int, keeps: b
         asked,
         aptpl=bool(data[17] & _APTPL),
         unregister=bool(data[17] & _UNREG),
-        move_to=transport_id_untrusted(data, _LIST_BYTES, asked.port),
+        move_to=transport_id_untrusted(data, _LIST_BYTES, asked.port, target_port),
     )

@@ -1,7 +1,8 @@
 """Initiator ports: who a nexus is, in the words of persistent reservations.
 
-Source: SPC-4 §7.6.4.6 (iSCSI TransportIDs), RFC 7143 §4.2.7.  Knows how a TransportID is written and read;
-which parts of it tell two initiators apart is decided by whoever attaches them."""
+Source: SPC-4 §7.6.4.6 (iSCSI TransportIDs), §5.13.7 (registrations are of I_T nexuses), RFC 7143 §4.2.7.
+Knows how a TransportID is written and read; which parts of it tell two initiators apart is decided by whoever
+attaches them."""
 
 import attrs
 
@@ -14,13 +15,15 @@ _LONGEST = 4 + 264  # header, name of 223 bytes, ",i,0x", ISID, NUL, padding; ro
 
 @attrs.frozen
 class InitiatorPort:
-    """``isid`` None: every session under this name is the same port.
+    """``isid`` None: every session under this name is the same port.  ``target_port``: the relative target
+    port at our end of the nexus, None: whichever.
 
     The principal belongs to it, too: a registration never matches across principals."""
 
     name: str
     isid: bytes | None = None
     principal: str = ""
+    target_port: int | None = None
 
     @property
     def transport_id(self) -> bytes:
@@ -32,9 +35,9 @@ class InitiatorPort:
         return bytes([kind, 0]) + len(raw).to_bytes(2, "big") + raw
 
 
-def transport_id_untrusted(data: bytes, at: int, like: InitiatorPort) -> InitiatorPort:
+def transport_id_untrusted(data: bytes, at: int, like: InitiatorPort, target_port: int = 1) -> InitiatorPort:
     """The port that a TransportID at offset ``at`` of a parameter list names, in the identity that ``like``
-    has."""
+    has, and at our ``target_port`` if that belongs to it."""
     it = data[at:]
     if len(it) < 24 or len(it) > _LONGEST:
         raise sense.invalid_parameter(at, 7, "TransportID length")
@@ -55,4 +58,5 @@ def transport_id_untrusted(data: bytes, at: int, like: InitiatorPort) -> Initiat
         raise sense.invalid_parameter(at, 7, "TransportID without an ISID")
     if not name.startswith(("iqn.", "eui.", "naa.")) or len(name) > 223:
         raise sense.invalid_parameter(at + 4, 7, "iSCSI name")
-    return InitiatorPort(name, isid if like.isid is not None else None, like.principal)
+    end = None if like.target_port is None else target_port
+    return InitiatorPort(name, isid if like.isid is not None else None, like.principal, end)

@@ -113,8 +113,27 @@ class Request:
     kind: int = 0
     aptpl: bool = False
     all_target_ports: bool = False
+    target_ports: int = 1  # that we have
     move_to: InitiatorPort | None = None
     unregister: bool = False
+
+    @property
+    def registers(self) -> tuple[InitiatorPort, ...]:
+        """Whom a registration is for: ALL_TG_PT is as if it had come through each of our ports.
+
+        A port that is the same at all of them has one registration anyway.  SPC-4 §6.16.3."""
+        if not self.all_target_ports or self.port.target_port is None:
+            return (self.port,)
+        return tuple(attrs.evolve(self.port, target_port=n) for n in range(1, self.target_ports + 1))
+
+
+@attrs.frozen
+class Change:
+    """A new state, and who brought it about: for whoever keeps it."""
+
+    state: Reservations
+    action: Action
+    by: InitiatorPort
 
 
 @attrs.frozen
@@ -176,16 +195,19 @@ def _without(state: Reservations, gone: Callable[[Registration], bool]) -> Reser
 
 
 def _register(state: Reservations, request: Request) -> Outcome:
-    current = state.key_of(request.port)
-    if request.action is Action.REGISTER and (current or 0) != request.key:
+    ports = request.registers
+    keys = [state.key_of(port) for port in ports]
+    if request.action is Action.REGISTER and any((key or 0) != request.key for key in keys):
         raise _conflict("the reservation key is not the registered one")
     new_key = request.service_action_key
     after = attrs.evolve(_next(state), aptpl=request.aptpl)
     if new_key:
-        return Outcome(_with(after, Registration(request.port, new_key, request.all_target_ports)))
-    if current is None:
+        for port in ports:
+            after = _with(after, Registration(port, new_key, request.all_target_ports))
+        return Outcome(after)
+    if not any(keys):
         return Outcome(state)
-    after = _without(after, lambda entry: entry.port == request.port)
+    after = _without(after, lambda entry: entry.port in ports)
     released = state.kind is not None and after.kind is None and state.kind.shared
     return Outcome(after, _others(after, request.port, attentions.RESERVATIONS_RELEASED) if released else ())
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from scsipub.scsi.reservations import Reservations
+from scsipub.scsi.reservations import Change
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.disk import Disk
 
@@ -107,8 +107,8 @@ class Backing:
         # Empty most of the time; see ``Nexus``.
         self.running: tuple[Job, ...] = ()
         self.watchers: tuple[tuple[set[Job], Callable[[], None]], ...] = ()  # who waits for which jobs
-        # Keeps reservations beyond the life of this process: (state, called with None or what went wrong).
-        self.keep: Callable[[Reservations, Callable[[str | None], None]], None] | None = None
+        # Keeps reservations beyond the life of this process: (change, called with None or what went wrong).
+        self.keep: Callable[[Change, Callable[[str | None], None]], None] | None = None
         self.waiting: tuple[Job, ...] = ()
         self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
 

@@ -6,7 +6,7 @@ who holds, and PRGENERATION.  Pure."""
 from typing import Any
 
 from scsipub.scsi.ports import InitiatorPort
-from scsipub.scsi.reservations import Kind, Registration, Reservations
+from scsipub.scsi.reservations import Change, Kind, Registration, Reservations
 
 
 def reservations_to_json(state: Reservations) -> dict[str, Any]:
@@ -21,6 +21,12 @@ def reservations_to_json(state: Reservations) -> dict[str, Any]:
             for r in state.registrations
         ],
     }
+
+
+def change_to_json(change: Change) -> dict[str, Any]:
+    """The new state, and beside it who brought it about, for the journal."""
+    cause = {"action": change.action.name, "by": _port_to_json(change.by)}
+    return reservations_to_json(change.state) | cause
 
 
 def reservations_from_json(data: Any) -> Reservations:
@@ -42,9 +48,15 @@ def _port_to_json(port: InitiatorPort) -> dict[str, Any]:
         "name": port.name,
         "isid": None if port.isid is None else port.isid.hex(),
         "principal": port.principal,
+        "target_port": port.target_port,
     }
 
 
 def _port_from_json(data: Any) -> InitiatorPort:
     isid = data["isid"]
-    return InitiatorPort(data["name"], None if isid is None else bytes.fromhex(isid), data["principal"])
+    return InitiatorPort(
+        data["name"],
+        None if isid is None else bytes.fromhex(isid),
+        data["principal"],
+        data.get("target_port"),  # older rows do not have it
+    )

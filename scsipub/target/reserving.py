@@ -10,13 +10,14 @@ answer: the initiator asks again.
 
 Property: once GOOD for PREEMPT AND ABORT is sent, no write of a fenced nexus begins or is under way."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scsipub.errors import CheckCondition
 from scsipub.iscsi.transfers import Task
 from scsipub.scsi.lane import Lane
 from scsipub.scsi.plan import Plan
-from scsipub.scsi.reservations import Reservations
+from scsipub.scsi.reservations import Change
 from scsipub.target.backing import Backing
 
 if TYPE_CHECKING:
@@ -36,7 +37,32 @@ def reserve(nexus: "Nexus", task: Task, plan: Plan, backing: Backing) -> None:
         lane.fenced = True
         backing.unit.refresh_lane(lane)
     lost = _end_tasks(nexus, task, lanes)
-    backing.after_running_writes(lambda: _keep(nexus, task, plan, backing, lanes, lost))
+    _after_all(_within_reach(nexus, lanes), lambda: _keep(nexus, task, plan, backing, lanes, lost))
+
+
+def _within_reach(nexus: "Nexus", lanes: list[Lane]) -> list[Backing]:
+    """Where a fenced nexus may have a thread that writes to this unit: its EXTENDED COPY runs at whichever
+    of its units it was sent to."""
+    reached: dict[int, Backing] = {}
+    for other in nexus.management.siblings:
+        paths = other.paths.values()
+        if any(path.lane in lanes for path in paths):
+            reached |= {id(path.backing): path.backing for path in paths}
+    return list(reached.values())
+
+
+def _after_all(backings: list[Backing], then: Callable[[], None]) -> None:
+    left = len(backings) + 1
+
+    def one_less() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            then()
+
+    for backing in backings:
+        backing.after_running_writes(one_less)
+    one_less()
 
 
 def _end_tasks(nexus: "Nexus", but: Task, lanes: list[Lane]) -> list[Lane]:
@@ -70,11 +96,11 @@ def _keep(
         backing.unit.refresh()
         nexus.post(lambda: _answer(nexus, task, plan, error))
 
-    state = plan.commit() if plan.commit is not None else None
-    if backing.keep is None or not isinstance(state, Reservations):
+    change = plan.commit() if plan.commit is not None else None
+    if backing.keep is None or not isinstance(change, Change):
         kept(None)
     else:
-        backing.keep(state, kept)
+        backing.keep(change, kept)
 
 
 def _answer(nexus: "Nexus", task: Task, plan: Plan, error: str | None) -> None:

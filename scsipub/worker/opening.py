@@ -50,8 +50,9 @@ async def open_session(worker: "Worker", login: Login, logged_in: LoggedIn, chil
     try:
         if logged_in.target is not None:
             opened = await _open_units(worker, logged_in.target)
+            target_port = login.arrival.portal + 1
             nexus = worker.units.connect(
-                opened, _port(logged_in.parameters, logged_in.target), login.arrival.portal + 1
+                opened, _port(logged_in.parameters, logged_in.target, target_port), target_port
             )
         else:
             nexus = Nexus(worker.limits, {}, _nobody)
@@ -83,12 +84,14 @@ async def _open_units(worker: "Worker", target: TargetDescriptor) -> OpenTarget:
         raise LoginRefused(LoginStatus.TARGET_ERROR, f"{target.name}: {error}") from error
 
 
-def _port(parameters: Negotiated, target: TargetDescriptor) -> InitiatorPort:
+def _port(parameters: Negotiated, target: TargetDescriptor, target_port: int) -> InitiatorPort:
     """Who is one initiator to reservations is the target's policy.
 
     Who has proved to be somebody is never the same as somebody else of that name."""
-    isid = parameters.isid if target.nexus == "initiator-port" else None
-    return InitiatorPort(parameters.initiator_name, isid, parameters.principal or "")
+    name, principal = parameters.initiator_name, parameters.principal or ""
+    if target.nexus == "initiator-port":
+        return InitiatorPort(name, parameters.isid, principal, target_port)
+    return InitiatorPort(name, None, principal)
 
 
 async def _begin(

@@ -16,14 +16,14 @@ from scsipub.limits import Limits
 from scsipub.scsi.attentions import POWER_ON_OR_RESET
 from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.ports import InitiatorPort
-from scsipub.scsi.reservations import Reservations
+from scsipub.scsi.reservations import Change
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.base import Base, Blank
 from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
-from scsipub.target.keeping import reservations_from_json, reservations_to_json
+from scsipub.target.keeping import change_to_json, reservations_from_json
 from scsipub.target.nexus import Nexus
 from scsipub.target.running import Path
 
@@ -141,8 +141,8 @@ class Units:
             backing.unit.reservations = reservations_from_json(lun.reservations)
         backing.unit.keeps_reservations = lun.persistent
 
-        def keep(state: Reservations, done: Callable[[str | None], None]) -> None:
-            self.keeper(target, lun.lun, reservations_to_json(state), done)
+        def keep(change: Change, done: Callable[[str | None], None]) -> None:
+            self.keeper(target, lun.lun, change_to_json(change), done)
 
         backing.keep = keep
 

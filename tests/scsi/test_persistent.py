@@ -3,6 +3,7 @@
 import contextlib
 import struct
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,7 +154,7 @@ def test_a_change_is_decided_then_made_durable_then_made():
     plan = disk.unit.begin(other, cdb(OUT, S=Action.PREEMPT_AND_ABORT, K=3, N=24).ljust(16, b"\0"), 0)
     before = disk.unit.reservations
     plan.run(disk.medium, struct.pack(">QQ8x", 2, 1))
-    assert plan.commit().kind == 3
+    assert plan.commit().state.kind == 3
     assert plan.aborts() == [disk.lane]
     assert disk.unit.reservations is before
     assert out(disk, Action.CLEAR, key=1).status == sense.BUSY
@@ -162,7 +163,7 @@ def test_a_change_is_decided_then_made_durable_then_made():
     assert disk.unit.reservations is before
     plan.run(disk.medium, struct.pack(">QQ8x", 2, 1))
     plan.after()
-    assert disk.unit.reservations == plan.commit()
+    assert disk.unit.reservations == plan.commit().state
     assert disk.unit.reserving is False
 
 
@@ -238,11 +239,73 @@ def test_who_is_known_by_name_is_registered_at_every_port():
     by_name = disk(cdb(IN, S=3, N=256)).data[8 + 12]
 
     disk = bench(target_ports=2)
-    disk.lane = disk.unit.attach("one", port=InitiatorPort("iqn.2025-01.test:one", bytes(6)))
+    port = InitiatorPort("iqn.2025-01.test:one", bytes(6), target_port=1)
+    disk.lane = disk.unit.attach("one", port=port)
     out(disk, Action.REGISTER, new=7)
     by_port = disk(cdb(IN, S=3, N=256)).data[8 + 12]
 
     assert (by_name & 2, by_port & 2) == (2, 0)
+
+
+def at_both_ports(disk):
+    """One initiator port, seen at each of two target ports: two nexuses."""
+    port = InitiatorPort("iqn.2025-01.test:one", bytes(6), target_port=1)
+    other = attrs.evolve(port, target_port=2)
+    disk.lane = disk.unit.attach("one", port=port, target_port=1)
+    return disk.unit.attach("one", port=other, target_port=2)
+
+
+def full_status(disk):
+    """Of every registrant: its key, ALL_TG_PT, its relative target port."""
+    data, found = disk(cdb(IN, S=3, N=512)).data[8:], []
+    while data:
+        key, flags, port, length = struct.unpack_from(">Q4xB5xHI", data)
+        found.append((key, bool(flags & 2), port))
+        data = data[24 + length :]
+    return found
+
+
+def test_a_registration_counts_at_the_target_port_that_it_came_through():
+    """SPC-4 §6.16.3: ALL_TG_PT=0."""
+    disk = bench(target_ports=2)
+    other = at_both_ports(disk)
+    out(disk, Action.REGISTER, new=7)
+    out(disk, Action.RESERVE, key=7, kind=5)
+
+    assert full_status(disk) == [(7, False, 1)]
+    assert disk.lane.may_write
+    assert not other.may_write
+    out(disk, Action.REGISTER, new=8, lane=other)
+    assert full_status(disk) == [(7, False, 1), (8, False, 2)]
+    assert other.may_write
+
+
+def test_all_target_ports_are_registered_as_if_asked_at_each():
+    """SPC-4 §6.16.3: ALL_TG_PT=1; one request, one PRGENERATION."""
+    disk = bench(target_ports=2)
+    other = at_both_ports(disk)
+    out(disk, Action.REGISTER, new=7, flags=0x04)
+    assert full_status(disk) == [(7, False, 1), (7, False, 2)]
+    assert disk.unit.reservations.generation == 1
+
+    out(disk, Action.REGISTER, key=7, new=8, lane=other)
+    assert out(disk, Action.REGISTER, key=7, new=9, flags=0x04).status == sense.RESERVATION_CONFLICT
+    assert full_status(disk) == [(7, False, 1), (8, False, 2)]
+
+    assert out(disk, Action.REGISTER_AND_IGNORE, new=0, flags=0x04).status == sense.GOOD
+    assert full_status(disk) == []
+
+
+def test_a_reservation_moves_to_the_port_that_is_named():
+    """SPC-4 §5.13.8: from one path of an initiator to the other."""
+    disk = bench(target_ports=2)
+    other = at_both_ports(disk)
+    out(disk, Action.REGISTER, new=7)
+    out(disk, Action.RESERVE, key=7, kind=1)
+
+    assert move(disk, 7, 8, disk.lane.port, relative_port=1).key == IFP
+    assert move(disk, 7, 8, disk.lane.port, relative_port=2).status == sense.GOOD
+    assert (disk.lane.may_write, other.may_write) == (False, True)
 
 
 def test_reserve_6_and_persistent_reservations_exclude_each_other():

@@ -10,7 +10,7 @@ import pytest
 
 from scsipub.iscsi.pdu import ScsiCommand, ScsiResponse
 from scsipub.scsi.ports import InitiatorPort
-from scsipub.scsi.reservations import Kind, Registration, Reservations
+from scsipub.scsi.reservations import Action, Kind, Registration, Reservations
 from scsipub.target.keeping import reservations_from_json, reservations_to_json
 from tests.support.talk import (
     RESERVATION_CONFLICT,
@@ -131,6 +131,28 @@ def test_whose_tasks_were_aborted_hears_of_it(cluster: Cluster) -> None:
     b.target(Sense(20, *REGISTRATIONS_PREEMPTED), Sense(21, *COMMANDS_CLEARED))
 
 
+def test_preempt_and_abort_waits_for_a_thread_of_the_fenced_at_another_unit() -> None:
+    """It may be an EXTENDED COPY, whose destination is this unit."""
+
+    def at_lun_1(command: ScsiCommand) -> ScsiCommand:
+        return attrs.evolve(command, lun=1 << 48)
+
+    a = full_feature(initiator_name=A, luns=(0, 1))
+    b = a.another(initiator_name=B)
+    a.initiator(at_lun_1(reserve_out(1, REGISTER, new_key=0xA)))
+    b.initiator(at_lun_1(reserve_out(1, REGISTER, new_key=0xB)))
+    a.target(good(1))
+    b.target(good(1))
+    b.held = True
+    b.initiator(write_through(8))
+
+    a.initiator(at_lun_1(preempt()))
+    a.target()
+    b.thread()
+    a.settle()
+    a.target(good(7))
+
+
 def test_plain_preempt_waits_for_nobody(cluster: Cluster) -> None:
     a, b = cluster.a, cluster.b
     b.held = True
@@ -143,11 +165,13 @@ def test_plain_preempt_waits_for_nobody(cluster: Cluster) -> None:
 
 def test_a_change_is_kept_before_it_is_in_force_and_answered(cluster: Cluster) -> None:
     a, asked = cluster.a, []
-    a.backings[0].keep = lambda state, done: asked.append((state, done))
+    a.backings[0].keep = lambda change, done: asked.append((change, done))
 
     a.initiator(preempt())
     a.target()
-    ((state, done),) = asked
+    ((change, done),) = asked
+    state = change.state
+    assert (change.action, change.by) == (Action.PREEMPT_AND_ABORT, InitiatorPort(A))
     assert [r.key for r in state.registrations] == [0xA]
     assert len(a.unit.reservations.registrations) == 2
 
@@ -171,7 +195,7 @@ def test_what_could_not_be_kept_changes_nothing(cluster: Cluster) -> None:
 
 
 def test_reservations_come_back_from_json_as_they_were() -> None:
-    port = InitiatorPort(A, bytes.fromhex("00023d000001"), "alice")
+    port = InitiatorPort(A, bytes.fromhex("00023d000001"), "alice", 2)
     state = Reservations(
         generation=0xFFFFFFFF, kind=Kind(5), holder=port, aptpl=True,
         registrations=(Registration(port, 2**64 - 1, True), Registration(InitiatorPort(B), 1)),
