@@ -196,3 +196,46 @@ def resize(config: Config, as_json: bool, identity: str, size: str, lun: int) ->
     the new size.
     """
     _one("target.resize", config, as_json, id=identity, lun=lun, size=byte_count(size))
+
+
+@target.command()
+@click.argument("identity", metavar="ID")
+@reading
+def reservations(config: Config, as_json: bool, identity: str) -> None:
+    """Who is registered at each unit, with which key, and who holds it."""
+    answer = ask(config, "target.reservations", {"id": identity})
+    if as_json:
+        show_json(answer)
+        return
+    for lun in answer["luns"]:
+        power_loss = ", survives a power loss" if lun["survives_power_loss"] else ""
+        show_table(
+            f"LUN {lun['lun']}: {lun['type'] or 'not reserved'}, generation {lun['generation']}{power_loss}",
+            ("initiator", "isid", "portal#", "key#", "holds", "sessions#"),
+            [
+                (
+                    said["initiator"],
+                    said["isid"] or "any",
+                    said["portal"] or "any",
+                    said["key"],
+                    "yes" if said["holds"] else "",
+                    said["sessions"],
+                )
+                for said in lun["registrations"]
+            ],
+            empty=f"LUN {lun['lun']}: nobody is registered.",
+        )
+
+
+@target.command()
+@click.argument("identity", metavar="ID")
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True, help="How many.")
+@reading
+def events(config: Config, as_json: bool, identity: str, limit: int) -> None:
+    """What happened to a target, the newest first: who registered, who fenced whom."""
+    answer = ask(config, "event.list", {"target": identity, "limit": limit})
+    if as_json:
+        show_json(answer["events"])
+        return
+    for event in answer["events"]:
+        click.echo(harmless(f"{event['at']}  {event['kind']}  {event['text']}"))

@@ -14,6 +14,7 @@ from scsipub.control.orders import NAME, Wish, lifetime_of
 from scsipub.control.recipes import recipes
 from scsipub.control.rentals import now
 from scsipub.control.rented import to_json
+from scsipub.control.timeline import now_in_force
 from scsipub.store import journal, targets, tenants
 from scsipub.store.errors import Conflict, Exhausted, Invalid, NotFound, StoreError, StoreUnavailable
 from scsipub.store.records import SCOPES, Page, Target, TargetState, Tenant, Token
@@ -53,6 +54,7 @@ class Counter:
             "target.suspend": self.suspend,
             "target.resume": self.resume,
             "target.resize": self.resize,
+            "target.reservations": self.reservations,
             "tenant.create": self.create_tenant,
             "tenant.list": self.list_tenants,
             "tenant.change": self.change_tenant,
@@ -137,6 +139,19 @@ class Counter:
         if not isinstance(lun, int) or not isinstance(size, int) or not 0 < size < 1 << 62:
             raise Invalid("lun and size are numbers", "size")
         return await self._shown(await self.rentals.resize(self.rentals.find(ask["id"]).id, lun, size))
+
+    async def reservations(self, ask: Ask) -> Any:
+        """Who is registered at each unit, and who holds it."""
+        target = self.rentals.find(ask["id"])
+        name = self.rentals.name(target.id)
+        records = self.control.placement.records.values()
+        sessions = [(r.initiator, r.isid, r.portal) for r in records if r.target.name == name]
+        return {
+            "id": target.id,
+            "name": name,
+            "nexus": target.nexus,
+            "luns": now_in_force(target.units, self.rentals.kept, sessions),
+        }
 
     # -- tenants -----------------------------------------------------------------------------------------
 

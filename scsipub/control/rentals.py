@@ -10,6 +10,7 @@ Knows the store, the overlays' files and the workers; no SCSI."""
 
 import logging
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from scsipub.control.orders import Rented, Wish, plan
 from scsipub.control.rented import GROWING, RentedEntry, closed, descriptor, stored
 from scsipub.control.rented_disks import RentedDisks
 from scsipub.control.resumer import resume_all
+from scsipub.control.timeline import EVENTS_PER_TARGET, TRIMMED_EVERY, Happened, told
 from scsipub.iscsi.chap import generate_secret
 from scsipub.storage.layout import boot_id
 from scsipub.store import accounts, journal, reservations, targets, tenants
@@ -271,12 +273,13 @@ class Rentals:
         """Make them durable; False: not of a rented target.  Raises CallError when they are not kept."""
         target = self.known.get(name.removeprefix(self.name("")))
         unit = next((u for u in target.units if u.lun == lun), None) if target is not None else None
-        if unit is None:
+        if target is None or unit is None:
             return False
         before = self.kept.get(unit.id, StoredReservations(unit_id=unit.id, version=0))
         after = stored(unit.id, before.version + 1, boot_id().hex(), state)
+        happened = told(lun, before, after, state["action"], state["by"])
         try:
-            await self.store.call(reservations.replace, after)
+            await self.store.call(_keep, target, after, happened, now())
         except (StoreUnavailable, Conflict) as error:
             unknown = isinstance(error, Conflict) or error.unknown
             if not unknown or await self._outcome(unit.id) != after:
@@ -369,5 +372,27 @@ def _resize(connection: sa.Connection, unit: Unit, size: int, at: datetime) -> T
     return done
 
 
-def _note(connection: sa.Connection, target: Target, kind: str, text: str, at: datetime) -> None:
-    journal.note(connection, kind, text, at, tenant_id=target.tenant_id, target_id=target.id)
+def _keep(
+    connection: sa.Connection,
+    target: Target,
+    after: StoredReservations,
+    happened: Happened | None,
+    at: datetime,
+) -> None:
+    """What holds from now on, and how it came about, in one commit."""
+    reservations.replace(connection, after)
+    if happened is not None:
+        _note(connection, target, happened.kind, happened.text, at, happened.data)
+    if after.version % TRIMMED_EVERY == 0:
+        journal.trim(connection, target.id, "reservation.", EVENTS_PER_TARGET)
+
+
+def _note(
+    connection: sa.Connection,
+    target: Target,
+    kind: str,
+    text: str,
+    at: datetime,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    journal.note(connection, kind, text, at, tenant_id=target.tenant_id, target_id=target.id, data=data)

@@ -69,6 +69,15 @@ def events(
     return page(connection, query, Event, (_E.id,), after=after, limit=limit, descending=True)
 
 
+def trim(connection: sa.Connection, target_id: str, kinds: str, most: int) -> None:
+    """Keep the last ``most`` events of one target whose kind begins with ``kinds``.
+
+    Whoever makes many of them forgets only its own."""
+    mine = (_E.target_id == target_id, _E.kind.startswith(kinds, autoescape=True))
+    oldest = sa.select(_E.id).where(*mine).order_by(_E.id.desc()).offset(most - 1).limit(1).scalar_subquery()
+    connection.execute(schema.events.delete().where(*mine, _E.id < oldest))
+
+
 def note_attempts(connection: sa.Connection, attempts: list[LoginAttempt]) -> None:
     """Remember how logins ended; for each target the last few."""
     rows = [_clipped_row(attempt) for attempt in attempts]

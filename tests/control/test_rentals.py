@@ -25,7 +25,16 @@ from tests.support.control_parts import keep
 MIB = 1 << 20
 HOME = Tier(name="home", allocation_budget=MIB, persistent=True, targets=2, sessions=2)
 WISH = Wish(tenant="ada", luns=(LunWish(size=MIB), LunWish(size=2 * MIB)))
-STATE = {"generation": 1, "kind": None, "holder": None, "aptpl": False, "registrations": []}
+PORT = {"name": "iqn.2000-01.test:a", "isid": None, "principal": "ada", "target_port": None}
+STATE = {
+    "generation": 1,
+    "kind": None,
+    "holder": None,
+    "aptpl": False,
+    "registrations": [],
+    "action": "REGISTER",
+    "by": PORT,
+}
 
 
 @pytest.fixture
@@ -369,9 +378,9 @@ async def test_a_growth_that_a_kill_interrupted_is_finished_at_the_next_start(ho
 # -- reservations --------------------------------------------------------------------------------------------
 
 
-async def keeps(house, rented, generation):
+async def keeps(house, rented, generation, **state):
     name = house.control.rentals.name(rented.target.id)
-    params = {"target": name, "lun": 0, "state": STATE | {"generation": generation}}
+    params = {"target": name, "lun": 0, "state": STATE | {"generation": generation} | state}
     return await house.workers[0].call("keep_reservations", params)
 
 
@@ -396,7 +405,7 @@ async def test_a_commit_of_reservations_whose_outcome_is_unknown_is_looked_up(
     call = house.control.store.call
 
     async def lost(work, *args, **kwargs):
-        if work is not reservations.replace:
+        if work is not room._keep:
             return await call(work, *args, **kwargs)
         if happened:
             await call(work, *args, **kwargs)
@@ -411,6 +420,36 @@ async def test_a_commit_of_reservations_whose_outcome_is_unknown_is_looked_up(
                 await keeps(house, rented, 1)
 
     assert await keeps(house, rented, 2)
+
+
+async def test_each_change_of_rights_is_an_event_and_nothing_else_is(house, rentals):
+    rented = await rentals.create(WISH)
+    mine = {"port": PORT, "key": f"{0xA1:016x}", "all_target_ports": False}
+    await keeps(house, rented, 1, registrations=[mine])
+    await keeps(house, rented, 2, registrations=[mine])
+    await keeps(house, rented, 2, registrations=[mine], kind=5, holder=PORT, action="RESERVE")
+
+    page = await house.control.store.call(journal.events, target_id=rented.target.id)
+    assert [event.text for event in page.items] == [
+        "LUN 0: iqn.2000-01.test:a reserved write exclusive registrants only",
+        "LUN 0: iqn.2000-01.test:a registered key 0xa1",
+        f"target {rented.target.id} was made",
+    ]
+
+
+async def test_a_tenant_that_registers_without_end_forgets_only_its_own_events(house, rentals, monkeypatch):
+    monkeypatch.setattr(room, "EVENTS_PER_TARGET", 5)
+    rented, other = await rentals.create(WISH), await rentals.create(WISH)
+    await keeps(house, other, 1, registrations=[{"port": PORT, "key": "1", "all_target_ports": False}])
+    for n in range(1, 65):
+        await keeps(
+            house, rented, n, registrations=[{"port": PORT, "key": f"{n:x}", "all_target_ports": False}]
+        )
+
+    page = await house.control.store.call(journal.events, target_id=rented.target.id, limit=100)
+    assert [event.kind for event in page.items] == ["reservation.registered"] * 5 + ["target.created"]
+    page = await house.control.store.call(journal.events, target_id=other.target.id)
+    assert len(page.items) == 2
 
 
 # -- the next start ------------------------------------------------------------------------------------------
