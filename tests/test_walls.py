@@ -60,10 +60,8 @@ WALLS = {
     | {
         f"scsipub.iscsi.{module}" for module in ("pdu", "framing", "data", "text", "keys", "login", "session")
     },
-    # serve hands over to control; the other commands talk to it and take in images.
-    "scsipub/cli": {
-        f"scsipub.{room}" for room in ("iscsi", "scsi", "target", "worker", "web", "store", "bench")
-    },
+    # serve hands over to control; the other commands talk to it, take in images, and measure.
+    "scsipub/cli": {f"scsipub.{room}" for room in ("iscsi", "scsi", "target", "worker", "web", "store")},
     # The client's end: it runs where there is no daemon.
     "scsipub/connect": CORE | ABOVE | {"supervisor"},
     "scsipub/web": CORE | {"scsipub.worker", "scsipub.control", "scsipub.cli"},

@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -40,10 +41,18 @@ from scsipub.bench.wire import (
 )
 
 BUFFER = 1 << 20
+LOOK_SECONDS = 0.1  # between two points of the curve over time
 PIECES = 1000  # of one sendmsg; the kernel takes 1024
 _PATCH = struct.Struct(">IIIIHI")  # tag, length, CmdSN, ExpStatSN, opcode and flags of the CDB, LBA
 _STALL = struct.pack("ll", 1, 0)  # SO_RCVTIMEO: look at the clock once a second even when nothing comes
 _DIGEST = struct.Struct("<I")
+
+# Seconds since the beginning, and operations a second just now.
+Watch = Callable[[float, float], None]
+
+
+def nobody(seconds: float, rate: float) -> None:
+    """Watches nothing."""
 
 
 @attrs.define(eq=False)
@@ -269,8 +278,10 @@ class Lane:
             self.send([memoryview(answer)])
 
 
-def run(url: Url, job: Job) -> Report:
-    """Opens the connections, measures, and logs out."""
+def run(url: Url, job: Job, watch: Watch = nobody) -> Report:
+    """Opens the connections, measures, and logs out; ``watch`` hears the last rate several times a second.
+
+    Raises OSError when there is no target, ValueError when the job does not fit the unit, and TargetError."""
     view = memoryview(bytearray(BUFFER))
     lanes: list[Lane] = []
     try:
@@ -280,7 +291,7 @@ def run(url: Url, job: Job) -> Report:
             session = Session.open(url, job.initiator, isid=isid, digests=digests)
             plan = make_plan(job, *session.capacity(), number)
             lanes.append(Lane(session, job, plan, view))
-        return _measure(lanes, job)
+        return _measure(lanes, job, watch)
     finally:
         for lane in lanes:
             if lane.in_flight or lane.backlog:
@@ -289,10 +300,11 @@ def run(url: Url, job: Job) -> Report:
                 lane.session.close()
 
 
-def _measure(lanes: list[Lane], job: Job) -> Report:
+def _measure(lanes: list[Lane], job: Job, watch: Watch) -> Report:
     started, cpu = time.monotonic(), time.process_time()
     counted_from = counted = 0.0
     base, deadline = 0, started + job.ramp_seconds
+    looked_at, seen = started, 0
     phase = "ramp"
     turn = _turns(lanes, job.spin)
     for lane in lanes:
@@ -301,6 +313,13 @@ def _measure(lanes: list[Lane], job: Job) -> Report:
     while True:
         turn(issuing=phase != "drain")
         now = time.monotonic()
+        if now - looked_at >= LOOK_SECONDS and phase != "drain":
+            total = sum(lane.done for lane in lanes)
+            rate = (total - seen) / (now - looked_at)
+            if phase == "count":
+                report.rates.append((round(now - counted_from, 3), round(rate, 1)))
+            watch(now - started, rate)
+            looked_at, seen = now, total
         if now < deadline and (phase != "drain" or any(lane.in_flight for lane in lanes)):
             continue
         total = sum(lane.done for lane in lanes)

@@ -53,6 +53,7 @@ class Report:
     seconds: float = 0.0
     cpu_seconds: float = 0.0  # of this client, in all
     latency: Histogram = attrs.Factory(Histogram)
+    rates: list[tuple[float, float]] = attrs.Factory(list)  # (second, operations a second) along the way
 
     @property
     def iops(self) -> float:
@@ -68,6 +69,7 @@ class Report:
             "seconds": round(self.seconds, 4),
             "client_cpu_us_per_operation": round(self.cpu_seconds * 1e6 / max(1, self.operations_total), 2),
             "latency_us": self.latency.summary(),
+            "rates": self.rates,
         }
 
 

@@ -1,8 +1,9 @@
 """Just enough iSCSI to measure a target: an address, a login, the layout of the four hot PDUs.
 
-Source: RFC 7143 §6 (login), §11.3, §11.4, §11.7, §11.8, §13.1 (digests).  A client of any target, so it
-uses none of the target's own code.  Blocking sockets; knows no threads and no event loop."""
+Source: RFC 7143 §6 (login), §11.3, §11.4, §11.7, §11.8, §12.1.3 (CHAP), §13.1 (digests).  A client of any
+target, so it uses none of the target's own code.  Blocking sockets; knows no threads and no event loop."""
 
+import hashlib
 import socket
 import struct
 from typing import Self
@@ -36,6 +37,10 @@ OFFER = {
     "DefaultTime2Retain": "0",
 }
 DIGESTS = ("HeaderDigest", "DataDigest")
+# CHAP_A and what it means, the strongest first; targets of every age know the last.
+ALGORITHMS = {"8": "sha3_256", "7": "sha256", "6": "sha1", "5": "md5"}
+SECURITY, OPERATIONAL, FULL_FEATURE = 0, 1, 3
+MOST_ANSWERS = 16  # of one login; a sane one takes six at most
 
 
 class TargetError(Exception):
@@ -49,23 +54,29 @@ def digest(data: bytes | bytearray | memoryview) -> bytes:
 
 @attrs.frozen
 class Url:
-    """iscsi://HOST:PORT/TARGET/LUN, as libiscsi and QEMU write it."""
+    """iscsi://[USER[%SECRET]@]HOST[:PORT]/TARGET/LUN, as libiscsi and QEMU write it."""
 
     host: str
     port: int
     target: str
     lun: int
+    user: str = ""
+    secret: str = attrs.field(default="", repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         scheme, _, rest = text.partition("://")
         parts = rest.split("/")
         if scheme != "iscsi" or len(parts) != 3 or not parts[2].isdecimal():
-            raise ValueError(f"{text!r} is not iscsi://HOST[:PORT]/TARGET/LUN")
-        host, colon, port = parts[0].rpartition(":")
+            raise ValueError("the address is not iscsi://[USER[%SECRET]@]HOST[:PORT]/TARGET/LUN")
+        account, _, place = parts[0].rpartition("@")
+        user, _, secret = account.partition("%")
+        host, colon, port = place.rpartition(":")
         if not colon or port.endswith("]"):
-            host, port = parts[0], "3260"
-        return cls(host.strip("[]"), int(port), parts[1], int(parts[2]))
+            host, port = place, "3260"
+        if not host or not port.isdecimal():
+            raise ValueError(f"{place!r} is not HOST[:PORT]")
+        return cls(host.strip("[]"), int(port), parts[1], int(parts[2]), user, secret)
 
 
 @attrs.define(eq=False)
@@ -111,15 +122,43 @@ class Session:
         return session
 
     def _login(self, isid: int, digests: bool) -> None:
-        keys = {"InitiatorName": self.name, "SessionType": "Normal", "TargetName": self.url.target} | OFFER
-        if digests:
-            keys |= dict.fromkeys(DIGESTS, "CRC32C")
-        data = b"".join(f"{key}={value}".encode() + b"\0" for key, value in keys.items())
+        keys = {"InitiatorName": self.name, "SessionType": "Normal", "TargetName": self.url.target}
+        offer = OFFER | (dict.fromkeys(DIGESTS, "CRC32C") if digests else {})
         isid_field = b"\x80" + isid.to_bytes(5, "big")
-        # Stage 1 to stage 3 at once, as open-iscsi does without a password.
-        head = struct.pack(">BBHI6sHI HHII", 0x43, 0x87, 0, len(data), isid_field, 0, 0, 0, 0, self.cmd_sn, 0)
-        self.sock.sendall(head.ljust(48, b"\0") + data + bytes(-len(data) % 4))
-        while True:
+        if self.url.user:
+            said = self._say(isid_field, SECURITY, None, keys | {"AuthMethod": "CHAP,None"})
+            if said.get("AuthMethod") != "CHAP":
+                raise TargetError("the target does not ask for CHAP: leave user and secret away")
+            said = self._say(isid_field, SECURITY, None, {"CHAP_A": ",".join(ALGORITHMS)})
+            self._say(isid_field, SECURITY, OPERATIONAL, self._answer(said))
+            keys = {}
+        # Without a password from stage 1 to stage 3 at once, as open-iscsi does.
+        self._say(isid_field, OPERATIONAL, FULL_FEATURE, keys | offer)
+        if digests and any(self.agreed.get(key) != "CRC32C" for key in DIGESTS):
+            raise TargetError("the target does not agree to both digests")
+        self.digests = digests
+
+    def _answer(self, said: dict[str, str]) -> dict[str, str]:
+        """What CHAP wants to hear; §12.1.3."""
+        if said.get("CHAP_A") not in ALGORITHMS or not {"CHAP_I", "CHAP_C"} <= said.keys():
+            raise TargetError("the target's CHAP challenge is not whole")
+        try:
+            challenge = bytes.fromhex(said["CHAP_C"].removeprefix("0x").removeprefix("0X"))
+            summed = bytes((int(said["CHAP_I"], 0),)) + self.url.secret.encode() + challenge
+        except ValueError as error:
+            raise TargetError(f"the target's CHAP challenge cannot be read: {error}") from None
+        proof = hashlib.new(ALGORITHMS[said["CHAP_A"]], summed, usedforsecurity=False).hexdigest()
+        return {"CHAP_N": self.url.user, "CHAP_R": f"0x{proof}"}
+
+    def _say(self, isid: bytes, stage: int, then: int | None, pairs: dict[str, str]) -> dict[str, str]:
+        """Login Requests until the target has gone to stage ``then`` (None: one), and its answers' keys."""
+        said: dict[str, str] = {}
+        bits = stage << 2 | (0 if then is None else 0x80 | then)
+        for _ in range(MOST_ANSWERS):
+            data = b"".join(f"{key}={value}".encode() + b"\0" for key, value in pairs.items())
+            numbers = (self.cmd_sn, self.exp_stat_sn)
+            head = struct.pack(">BBHI6sHI HHII", 0x43, bits, 0, len(data), isid, 0, 0, 0, 0, *numbers)
+            self.sock.sendall(head.ljust(48, b"\0") + data + bytes(-len(data) % 4))
             bhs, answer = self.receive()
             if bhs[0] & 0x3F != LOGIN_DONE:
                 raise TargetError(f"opcode {bhs[0]:02x}h in answer to a login")
@@ -127,16 +166,11 @@ class Session:
                 raise TargetError(f"login refused, status {bhs[36]:02x}{bhs[37]:02x}h")
             for line in answer.split(b"\0"):
                 key, _, value = line.decode().partition("=")
-                self.agreed[key] = value
-            if bhs[1] & 0x80:
-                break
-            head = struct.pack(
-                ">BBHI6sHI HHII", 0x43, 0x87, 0, 0, isid_field, 0, 0, 0, 0, self.cmd_sn, self.exp_stat_sn
-            )
-            self.sock.sendall(head.ljust(48, b"\0"))
-        if digests and any(self.agreed.get(key) != "CRC32C" for key in DIGESTS):
-            raise TargetError("the target does not agree to both digests")
-        self.digests = digests
+                self.agreed[key] = said[key] = value
+            if then is None or bhs[1] & 0x80:
+                return said
+            pairs = {}
+        raise TargetError("the login does not come to an end")
 
     def send(self, head: bytes | bytearray) -> None:
         """A PDU without data."""

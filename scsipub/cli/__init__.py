@@ -6,6 +6,7 @@ Each command is thin: it reads the configuration, asks one room, and shows the a
 import click
 
 from scsipub import __version__
+from scsipub.cli.bench import bench
 from scsipub.cli.certs import certs
 from scsipub.cli.connect import connect
 from scsipub.cli.doctor import doctor
@@ -42,6 +43,7 @@ for _command in (
     doctor,
     connect,
     certs,
+    bench,
 ):
     cli.add_command(_command)
 
