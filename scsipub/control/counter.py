@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import cattrs
 
-from scsipub.control.orders import NAME, Wish, lifetime_of
+from scsipub.control.orders import NAME, Rented, Wish, lifetime_of
 from scsipub.control.recipes import recipes
 from scsipub.control.rentals import now
 from scsipub.control.rented import to_json
@@ -55,6 +55,7 @@ class Counter:
             "target.resume": self.resume,
             "target.resize": self.resize,
             "target.reservations": self.reservations,
+            "target.secret": self.new_secret,
             "tenant.create": self.create_tenant,
             "tenant.list": self.list_tenants,
             "tenant.change": self.change_tenant,
@@ -85,12 +86,21 @@ class Counter:
         tenant: Tenant = await self.rentals.store.call(tenants.tenant, target.tenant_id)
         return to_json(target, self.rentals.name(target.id), tenant.name)
 
+    async def shown(self, target: Target) -> Any:
+        """Everything but secrets, and where it is."""
+        return await self._shown(target) | {"portal": self.portal()}
+
     async def create(self, ask: Ask) -> Any:
         wish = _structure(ask, Wish)
-        rented = await self.rentals.create(wish)
+        return await self._with_secret(await self.rentals.create(wish))
+
+    async def new_secret(self, ask: Ask) -> Any:
+        """Another CHAP secret, and what to type with it; the old one opens nothing from now on."""
+        return await self._with_secret(await self.rentals.new_secret(self.rentals.find(ask["id"]).id))
+
+    async def _with_secret(self, rented: Rented) -> Any:
         account = rented.account
-        return await self._shown(rented.target) | {
-            "portal": self.portal(),
+        return await self.shown(rented.target) | {
             "chap": attrs.asdict(account),
             "commands": recipes(
                 self.rentals.name(rented.target.id), self.portal(), account, rented.target.initiators
@@ -175,6 +185,10 @@ class Counter:
         )
         return {"tenants": [_tenant(each) for each in page.items], "next": page.next}
 
+    async def show_tenant(self, ask: Ask) -> Any:
+        tenant: Tenant = await self.rentals.store.call(tenants.tenant, ask["tenant"])
+        return _tenant(tenant)
+
     async def change_tenant(self, ask: Ask) -> Any:
         tenant: Tenant = await self.rentals.store.call(tenants.tenant, ask["tenant"])
         values = {key: ask[key] for key in ("tier", "suspended") if ask.get(key) is not None}
@@ -213,6 +227,9 @@ class Counter:
         )
         return {"tokens": [_token(each) for each in page.items], "next": page.next}
 
+    async def show_token(self, ask: Ask) -> Any:
+        return _token(await self.rentals.store.call(tenants.token, ask["id"]))
+
     async def revoke_token(self, ask: Ask) -> Any:
         await self.rentals.store.call(tenants.revoke_token, ask["id"], now())
         return {"revoked": ask["id"]}
@@ -230,6 +247,10 @@ class Counter:
     async def list_tiers(self, ask: Ask) -> Any:
         found: tuple[Tier, ...] = await self.rentals.store.call(tenants.tiers)
         return [attrs.asdict(tier) for tier in found]
+
+    async def show_tier(self, ask: Ask) -> Any:
+        tier: Tier = await self.rentals.store.call(tenants.tier, ask["name"])
+        return attrs.asdict(tier)
 
     async def remove_tier(self, ask: Ask) -> Any:
         await self.rentals.store.call(tenants.remove_tier, ask["name"])

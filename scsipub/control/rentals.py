@@ -28,6 +28,7 @@ from scsipub.storage.layout import boot_id
 from scsipub.store import accounts, journal, reservations, targets, tenants
 from scsipub.store.accounts import SealedAccount
 from scsipub.store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
+from scsipub.store.ids import Random
 from scsipub.store.records import Account, StoredReservations, Target, TargetState, Unit
 from scsipub.store.store import Store, rotate_keys
 from scsipub.store.vault import Vault
@@ -56,6 +57,7 @@ class Rentals:
         self.disks = RentedDisks(str(control.config.overlays_dir), control.catalogue)
         self.known: dict[str, Target] = {}
         self.accounts: dict[str, tuple[SealedAccount, ...]] = {}  # by target
+        self.accounts_in_doubt = False  # whether a change of them was committed
         self.kept: dict[str, StoredReservations] = {}  # by unit
         self.tiers: dict[str, Tier] = {}
         self.abandoned: set[str] = set()  # begun and not finished, or on the way out: to be removed
@@ -145,6 +147,19 @@ class Rentals:
         log.info("target %s of %s was made", target.id, tenant.name)
         return Rented(target=done, account=account)
 
+    async def new_secret(self, id: str) -> Rented:
+        """Another CHAP secret in place of the last.  Sessions go on; the next login needs the new one."""
+        async with self.lock(id):
+            try:
+                target, sealed, account = await self.store.call(
+                    _new_secret, self.store.vault, id, self.random, now()
+                )
+            except StoreUnavailable as away:
+                self.accounts_in_doubt |= away.unknown
+                raise
+            self.accounts[id] = sealed
+        return Rented(target=target, account=account)
+
     async def rotate_keys(self) -> int:
         """Seal every secret with a new key; how many."""
         return await rotate_keys(self.store, self._reload_accounts)
@@ -154,6 +169,7 @@ class Rentals:
         for account in await self.store.call(accounts.sealed):
             fresh[account.target_id] = (*fresh.get(account.target_id, ()), account)
         self.accounts = fresh
+        self.accounts_in_doubt = False
 
     # -- changing ----------------------------------------------------------------------------------------
 
@@ -305,6 +321,8 @@ class Rentals:
         at = now()
         self.ticks += 1
         try:
+            if self.accounts_in_doubt:
+                await self._reload_accounts()
             for target in [t for t in self.known.values() if _due(t, at)]:
                 await self.leave(target.id, TargetState.EXPIRED)
                 log.info("target %s has expired", target.id)
@@ -353,6 +371,28 @@ def _activate(connection: sa.Connection, id: str, at: datetime) -> tuple[Target,
     done = targets.activate(connection, id)
     _note(connection, done, "target.created", f"target {id} was made", at)
     return done, accounts.sealed(connection, id)
+
+
+def _new_secret(
+    connection: sa.Connection, vault: Vault, id: str, random: Random, at: datetime
+) -> tuple[Target, tuple[SealedAccount, ...], Account]:
+    """Each account of it gets another secret; a target has one account."""
+    target = targets.get(connection, id)
+    made = [
+        Account(
+            user=before.user,
+            secret=generate_secret(random),
+            mutual_user=before.mutual_user,
+            mutual_secret=generate_secret(random) if before.mutual_user is not None else None,
+        )
+        for before in accounts.sealed(connection, id)
+    ]
+    if not made:
+        raise Conflict(f"target {id} has no account")
+    for account in made:
+        accounts.put(connection, vault, id, account)
+    _note(connection, target, "target.secret", f"target {id} has another CHAP secret", at)
+    return target, accounts.sealed(connection, id), made[0]
 
 
 def _move(connection: sa.Connection, id: str, state: TargetState, reason: str, at: datetime) -> Target:

@@ -7,12 +7,12 @@ are served: each trouble is said once, and the next try comes by itself.
 The process holds no secret and is trusted with nothing: what is not public it can only ask for with a token
 that a stranger has shown it, and control looks at that token for each call."""
 
+import functools
 import logging
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from time import monotonic
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -21,6 +21,8 @@ from scsipub.certificates import host_of
 from scsipub.config import Portal
 from scsipub.control.accept import listen
 from scsipub.control.admin_token import AdminToken
+from scsipub.control.api.door import Door
+from scsipub.control.api.methods import make_door
 from scsipub.control.console import TOTALS
 from scsipub.control.logs import say, warn
 from scsipub.errors import OperatorError
@@ -42,7 +44,6 @@ AGAIN_SECONDS = 60.0
 ADDRESS = "127.0.0.1"  # a proxy in front speaks TLS with the world
 
 log = logging.getLogger("supervisor")
-Asked = Callable[[Any, list[int]], Awaitable[Any]]
 
 
 class WebProcess:
@@ -125,26 +126,19 @@ class WebProcess:
 
     # -- what it may ask ---------------------------------------------------------------------------------
 
+    @functools.cached_property
+    def door(self) -> Door:
+        """One for all incarnations of the process: it knows which requests are being answered."""
+        return make_door(self.control)
+
     def handlers(self, worker: Worker) -> Mapping[str, Handler]:
-        console = self.control.console
         return {
             "configure": self.settings,
             "status": self.status,
             "disks": self.disks,
             "images": self.images,
-            "admin.session.list": self._for_admin(console.sessions),
-            "admin.session.kick": self._for_admin(console.kick),
+            **self.door.handlers(),
         }
-
-    def _for_admin(self, handler: Asked) -> Handler:
-        async def asked(params: Any, fds: list[int]) -> Any:
-            if not self.token.admits(params.get("token")):
-                # Counted always, logged once in a window.  The proxy knows who it was.
-                self.control.complaints.complain("api token refused", ADDRESS, monotonic())
-                raise CallError("unauthorised", "The token is not one that we know.")
-            return await handler({key: value for key, value in params.items() if key != "token"}, fds)
-
-        return asked
 
     def settings(self, params: Any, fds: list[int]) -> Any:
         """The port to serve."""

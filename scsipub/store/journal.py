@@ -159,9 +159,12 @@ def forget(connection: sa.Connection, caller: str, key: str) -> None:
     connection.execute(schema.idempotency.delete().where(_I.caller == caller, _I.key == key))
 
 
-def forget_unfinished(connection: sa.Connection) -> None:
-    """At start: nobody is answering what was being answered."""
-    connection.execute(schema.idempotency.delete().where(_I.status == 0))
+def forget_unfinished(connection: sa.Connection, caller: str | None = None, key: str | None = None) -> None:
+    """At start: nobody is answering what was being answered.  Later: one of which that is known."""
+    rows = _I.status == 0
+    if caller is not None:
+        rows &= (_I.caller == caller) & (_I.key == key)
+    connection.execute(schema.idempotency.delete().where(rows))
 
 
 def _found(connection: sa.Connection, caller: str, key: str) -> Any:

@@ -194,6 +194,11 @@ def list_tokens(
     )
 
 
+def token(connection: sa.Connection, id: str) -> Token:
+    """One of them, without its secret half."""
+    return one(connection, sa.select(schema.tokens).where(schema.tokens.c.id == id), _token, "token", id)
+
+
 def revoke_token(connection: sa.Connection, id: str, now: datetime, tenant_id: str | None = None) -> None:
     """For ever.  ``tenant_id``: only if it is that tenant's."""
     row = schema.tokens.c.id == id

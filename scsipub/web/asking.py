@@ -13,6 +13,23 @@ from supervisor.channel import CallError, Channel, ChannelClosed
 
 FRESH_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
+# Sessions that are to end may take ten; a request has twenty.
+CHANGE_SECONDS = 15.0
+
+# The ways in which control says no.  Everything else is no answer.
+REFUSALS = frozenset(
+    {
+        "unauthorised",
+        "forbidden",
+        "not_found",
+        "conflict",
+        "exhausted",
+        "invalid",
+        "refused",
+        "busy",
+        "unavailable",
+    }
+)
 
 
 class Unanswered(Exception):
@@ -20,11 +37,12 @@ class Unanswered(Exception):
 
 
 class Refused(Exception):
-    """Control said no.  ``code`` is one of its words; ``args[0]`` a sentence."""
+    """Control said no.  ``code`` is one of ``REFUSALS``; ``args[0]`` a sentence; ``field``: of the body."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, field: object = None) -> None:
         super().__init__(message)
         self.code = code
+        self.field = field
 
 
 @attrs.define(eq=False)
@@ -52,16 +70,22 @@ class Asking:
                 kept.at = trio.current_time()
             return kept.answer
 
-    async def admin(self, method: str, token: str, params: Mapping[str, Any] | None = None) -> Any:
-        """A question that control answers only to who has shown this token."""
-        return await self._ask(f"admin.{method}", {**(params or {}), "token": token})
+    async def known(
+        self, method: str, token: str, ask: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> Any:
+        """A question in the name of who has shown this token; control looks at it.  ``key``: of a request
+        that is to be done once, however often it is sent."""
+        return await self._ask(
+            f"api.{method}", {"token": token, "ask": dict(ask or {}), "key": key}, CHANGE_SECONDS
+        )
 
-    async def _ask(self, method: str, params: dict[str, Any]) -> Any:
+    async def _ask(self, method: str, params: dict[str, Any], seconds: float = ANSWER_SECONDS) -> Any:
         try:
-            return await self._channel.call(method, params, timeout=ANSWER_SECONDS)
+            return await self._channel.call(method, params, timeout=seconds)
         except ChannelClosed as error:
             raise Unanswered(str(error)) from None
         except CallError as error:
-            if error.code in ("unauthorised", "not_found"):
-                raise Refused(error.code, error.message) from None
+            if error.code in REFUSALS:
+                field = error.data.get("field") if isinstance(error.data, dict) else None
+                raise Refused(error.code, error.message, field) from None
             raise Unanswered(str(error)) from None

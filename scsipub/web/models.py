@@ -85,7 +85,8 @@ class SessionPage:
 
 @attrs.frozen(kw_only=True)
 class ImagePage:
-    """The images, by name."""
+    """Some of the images, by name.  ``next`` as for sessions."""
 
     items: list[Image]
     total: int
+    next: str | None = None

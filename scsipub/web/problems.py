@@ -20,7 +20,18 @@ MOST_LOGGED = 100
 log = logging.getLogger("scsipub.web")
 _logged: set[str] = set()
 
-STATUS_OF_REFUSAL = {"unauthorised": 401, "not_found": 404}
+# A request that is well formed and cannot be done, be it for the tier's sake, is a 409.
+STATUS_OF_REFUSAL = {
+    "unauthorised": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "conflict": 409,
+    "exhausted": 409,
+    "invalid": 409,
+    "refused": 409,
+    "busy": 429,
+    "unavailable": 503,
+}
 
 
 @attrs.frozen(kw_only=True)
@@ -41,7 +52,7 @@ def answer(
     headers = dict(headers or {})
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status == 503:
+    if status in (429, 503):
         headers["Retry-After"] = str(RETRY_SECONDS)
     problem = Problem(title=http.HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
     return Response(problem, status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -55,7 +66,8 @@ def of_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[P
 
 
 def of_refusal(request: Request[Any, Any, Any], error: Refused) -> Response[Problem]:
-    return answer(STATUS_OF_REFUSAL[error.code], str(error))
+    errors = [{"message": str(error), "key": error.field, "source": "body"}] if error.field else None
+    return answer(STATUS_OF_REFUSAL[error.code], str(error), errors)
 
 
 def of_silence(request: Request[Any, Any, Any], error: Unanswered) -> Response[Problem]:

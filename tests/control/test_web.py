@@ -61,7 +61,7 @@ def test_trouble_is_said_once_until_it_is_over(caplog, tmp_path):
     assert len(caplog.records) == 2
 
 
-@pytest.mark.parametrize("method", ["admin.session.list", "admin.session.kick"])
+@pytest.mark.parametrize("method", ["api.session.list", "api.session.kick"])
 async def test_an_admin_question_without_the_token_reaches_no_worker(house, tmp_path, method):
     house.control.web.token.open(tmp_path / "admin.token")
     handler = house.control.web.handlers(None)[method]

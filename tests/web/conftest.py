@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from scsipub.store.store import open_store
 from scsipub.web.app import make_app
 from scsipub.web.asking import Asking
 from supervisor.channel import Channel, channel_pair
@@ -30,7 +31,9 @@ STATISTICS = {"sessions": 1, "connections": 1, "bytes_read": 10, "bytes_written"
 async def site(nursery, tmp_path):
     """``get`` and ``delete``; ``house`` is control; ``hang_up`` takes it away."""
     state = tmp_path / "state"
-    house = await keep(nursery, state)
+    state.mkdir()
+    opened = open_store(None, state, b"i" * 32)
+    house = await keep(nursery, state, opened=opened)
     token_file = state / "admin.token"
     house.control.web.token.open(token_file)
     for index, worker in enumerate(house.workers):
@@ -45,9 +48,11 @@ async def site(nursery, tmp_path):
     async with httpx.AsyncClient(transport=transport, base_url="http://disks.example.org") as client:
         yield SimpleNamespace(
             get=client.get,
+            post=client.post,
             delete=client.delete,
             request=client.request,
             house=house,
             admin={"Authorization": f"Bearer {token_file.read_text().strip()}"},
             hang_up=there.close,
         )
+    opened.engine.close()

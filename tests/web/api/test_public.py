@@ -1,4 +1,4 @@
-"""``/api/v1`` against the real control."""
+"""What ``/api/v1`` tells everybody, and how it says no."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def test_status_tells_everybody_numbers_and_nobodys_name(site):
 async def test_images_are_listed_by_name_without_their_paths(site):
     answer = await site.get("/api/v1/images")
 
-    assert answer.json() == {"items": [], "total": 0}
+    assert answer.json() == {"items": [], "total": 0, "next": None}
 
 
 async def test_sessions_are_told_to_who_has_the_token(site):
@@ -34,7 +34,7 @@ async def test_sessions_come_in_pages(site):
     assert (first["total"], second["next"]) == (2, None)
 
 
-@pytest.mark.parametrize("limit", ["0", "1001", "many", "-1"])
+@pytest.mark.parametrize("limit", ["0", "201", "many", "-1"])
 async def test_a_page_of_an_impossible_size_is_a_problem(site, limit):
     answer = await site.get(f"/api/v1/sessions?limit={limit}", headers=site.admin)
 
@@ -103,23 +103,3 @@ async def test_a_daemon_that_is_gone_is_said_to_be(site):
     answer = await site.get("/api/v1/status")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-
-
-async def test_the_document_names_every_door_and_who_may_enter(site):
-    document = (await site.get("/api/v1/openapi.json")).json()
-
-    doors = {
-        (method, path): "security" in door
-        for path, at in document["paths"].items()
-        for method, door in at.items()
-    }
-    assert doors == {
-        ("get", "/api/v1/status"): False,
-        ("get", "/api/v1/images"): False,
-        ("get", "/api/v1/sessions"): True,
-        ("delete", "/api/v1/sessions/{session_id}"): True,
-    }
-    for at in document["paths"].values():
-        for door in at.values():
-            kinds = {c for n, r in door["responses"].items() if n >= "400" for c in r.get("content", {})}
-            assert kinds == {"application/problem+json"}

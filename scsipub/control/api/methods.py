@@ -1,0 +1,18 @@
+"""Everything that can be asked with a token, in one table."""
+
+from typing import TYPE_CHECKING
+
+from scsipub.control.api.accounts import Accounts
+from scsipub.control.api.door import Door, Method
+from scsipub.control.api.news import News
+from scsipub.control.api.targets import Targets
+
+if TYPE_CHECKING:
+    from scsipub.control.app import Control
+
+
+def make_door(control: "Control") -> Door:
+    methods: dict[str, Method] = {}
+    for room in (Targets(control), Accounts(control), News(control)):
+        methods |= room.methods()
+    return Door(control, methods)

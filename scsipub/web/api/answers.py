@@ -1,0 +1,145 @@
+"""Answers: what the API says of each kind of thing.  The OpenAPI document is made from these.
+
+Values only.  `next` of a page: ask again with `after` set to it; null: that was all."""
+
+from typing import Any, Literal
+
+import attrs
+
+State = Literal["CREATING", "ACTIVE", "SUSPENDED", "EXPIRED", "OFFLINE", "DELETING"]
+UnitState = Literal["CREATING", "ACTIVE", "OFFLINE", "DELETING"]
+
+
+@attrs.frozen(kw_only=True)
+class Lun:
+    """One logical unit.  `uuid` is its identity for ever: serial number and designators come from it."""
+
+    lun: int
+    size: int
+    block_size: int
+    image: str | None
+    uuid: str
+    state: UnitState
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class LunPage:
+    items: list[Lun]
+    next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """What initiators log in to: `name` is its iSCSI name.  `reason` says why it is offline or suspended."""
+
+    id: str
+    name: str
+    tenant: str
+    tier: str
+    alias: str
+    state: State
+    reason: str
+    nexus: str
+    initiators: list[str]
+    tls_required: bool
+    created: str
+    expires: str | None
+    luns: list[Lun]
+    portal: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class TargetPage:
+    items: list[Target]
+    next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Chap:
+    """The account for a login.  Shown once."""
+
+    user: str
+    secret: str
+    mutual_user: str | None = None
+    mutual_secret: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class NewTarget(Target):
+    """A target and its secret, which is not shown again; `commands`: ready to paste, for each initiator."""
+
+    chap: Chap
+    commands: dict[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class Tenant:
+    """Somebody who rents."""
+
+    id: str
+    name: str
+    tier: str
+    created: str
+    suspended: bool
+
+
+@attrs.frozen(kw_only=True)
+class TenantPage:
+    items: list[Tenant]
+    next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Token:
+    """The right to use the API, without its secret.  `tenant_id` null: the operator's."""
+
+    id: str
+    tenant_id: str | None
+    name: str
+    scopes: list[str]
+    created: str
+    expires: str | None
+    last_used: str | None
+    revoked: str | None
+
+
+@attrs.frozen(kw_only=True)
+class NewToken(Token):
+    """`token` is what goes behind `Authorization: Bearer`.  It is not shown again."""
+
+    token: str
+
+
+@attrs.frozen(kw_only=True)
+class TokenPage:
+    items: list[Token]
+    next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Me:
+    """Whose token this is.  `tenant` null: the operator's."""
+
+    tenant: str | None
+    tenant_id: str | None
+    scopes: list[str]
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """Something that happened.  A larger `id` is later."""
+
+    id: int
+    at: str
+    kind: str
+    text: str
+    tenant_id: str | None
+    target_id: str | None
+    data: dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class EventPage:
+    items: list[Event]
+    next: str | None = None

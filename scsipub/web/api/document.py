@@ -1,0 +1,83 @@
+"""The OpenAPI document: Litestar writes the paths; the records are described by what checks them.
+
+One description of each record: the one that ``calls`` holds requests against."""
+
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+
+import scsipub
+from scsipub.web.api import answers, tiers
+from scsipub.web.api.examples import EXAMPLES
+from scsipub.web.api.orders import ORDERS
+from scsipub.web.models import ImagePage, SessionPage, Status
+from scsipub.web.problems import Problem
+
+DESCRIPTION = """\
+What `scsipub target`, `tenant`, `token`, `tier` and `session` say and do, over HTTP. Errors are
+`application/problem+json` (RFC 9457). The admin token is in `admin.token` in the daemon's state directory; a
+tenant's token shows that tenant what is its own, and nothing else is there for it."""
+
+ANSWERS: tuple[Any, ...] = (
+    answers.TargetPage,
+    answers.NewTarget,
+    answers.LunPage,
+    answers.TenantPage,
+    answers.TokenPage,
+    answers.NewToken,
+    answers.Me,
+    answers.EventPage,
+    tiers.TierPage,
+    ImagePage,
+    SessionPage,
+    Status,
+    Problem,
+)
+
+
+def completed(document: dict[str, Any]) -> dict[str, Any]:
+    """``document`` with our own descriptions of the records, and with examples."""
+    kinds = (*ANSWERS, *ORDERS)
+    _, described = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    for kind in ORDERS:
+        described[kind.__name__]["additionalProperties"] = False
+    for name, example in EXAMPLES.items():
+        described[name]["examples"] = [example]
+    schemas = document["components"]["schemas"]
+    if strangers := set(schemas) - set(described):
+        raise LookupError(f"records that nobody describes: {strangers}")
+    return {**document, "components": {**document["components"], "schemas": described}}
+
+
+class OurDocument(JsonRenderPlugin):
+    """Makes it once."""
+
+    _made: bytes | None = None
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        if self._made is None:
+            self._made = msgspec.json.encode(completed(openapi_schema))
+        return self._made
+
+
+def config() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="scsipub",
+        version=scsipub.__version__,
+        description=DESCRIPTION,
+        # A path of its own: below it Litestar answers what is not there with a page, not a problem.
+        path="/api/v1/openapi.json",
+        # Plain JSON; the other forms load scripts from elsewhere.
+        render_plugins=[OurDocument(path=["/", "/openapi.json"], media_type=MediaType.JSON)],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(
+                    type="http", scheme="bearer", description="The admin token, or one of a tenant's"
+                )
+            }
+        ),
+    )

@@ -1,0 +1,98 @@
+"""Examples for the OpenAPI document, by the name of the record.  A test holds each against its record."""
+
+from typing import Any
+
+_ID = "c5qx3dwq5d2kfo4tnbxv2yq3mu"
+_NAME = f"iqn.2025-01.pub.scsipub:{_ID}"
+LUN: dict[str, Any] = {
+    "lun": 0,
+    "size": 8 << 30,
+    "block_size": 512,
+    "image": "debian",
+    "uuid": "8f14e45fceea167a5a36dedd4bea2543",
+    "state": "ACTIVE",
+    "reason": "",
+}
+TARGET: dict[str, Any] = {
+    "id": _ID,
+    "name": _NAME,
+    "tenant": "ada",
+    "tier": "home",
+    "alias": "the Pi in the cellar",
+    "state": "ACTIVE",
+    "reason": "",
+    "nexus": "name",
+    "initiators": [],
+    "tls_required": False,
+    "created": "2026-01-31T12:00:00+00:00",
+    "expires": "2026-03-02T12:00:00+00:00",
+    "luns": [LUN],
+    "portal": "disks.example.org:3260",
+}
+TENANT = {
+    "id": "m3v5ytxk2bqf7w4hdz6c5la2oe",
+    "name": "ada",
+    "tier": "home",
+    "created": "2026-01-31T12:00:00+00:00",
+    "suspended": False,
+}
+TOKEN: dict[str, Any] = {
+    "id": "1f2e3d4c5b6a7988",
+    "tenant_id": TENANT["id"],
+    "name": "backup script",
+    "scopes": ["targets:read", "targets:write"],
+    "created": "2026-01-31T12:00:00+00:00",
+    "expires": None,
+    "last_used": None,
+    "revoked": None,
+}
+EVENT = {
+    "id": 7,
+    "at": "2026-01-31T12:00:00+00:00",
+    "kind": "target.created",
+    "text": f"target {_ID} was made",
+    "tenant_id": TENANT["id"],
+    "target_id": _ID,
+    "data": {},
+}
+SESSION = {
+    "id": "0f4e1b7c90ad2f13",
+    "worker": 0,
+    "initiator": "iqn.1993-08.org.debian:01:42c0ffee",
+    "target": "iqn.2025-01.pub.scsipub:blank",
+    "source": "192.0.2.17",
+    "since": "2026-01-31T12:00:00+00:00",
+    "tls": False,
+    "bytes_read": 1_048_576,
+    "bytes_written": 4096,
+    "operations": 257,
+    "iops": 12.5,
+    "last_error": "",
+}
+CHAP = {"user": "ada", "secret": "shown-only-once.", "mutual_user": None, "mutual_secret": None}
+
+EXAMPLES: dict[str, Any] = {
+    "TargetOrder": {"images": ["debian"], "size": 8 << 30, "alias": "the Pi in the cellar"},
+    "LunOrder": {"size": 1 << 30},
+    "SuspendOrder": {"reason": "not paid for"},
+    "ResizeOrder": {"size": 16 << 30},
+    "TenantOrder": {"name": "ada", "tier": "home"},
+    "TenantChange": {"suspended": True},
+    "TokenOrder": {"name": "backup script", "scopes": ["targets:read", "targets:write"]},
+    "TierTerms": {"allocation_budget": 20 << 30, "persistent": True, "luns": 4, "targets": 5},
+    "Lun": LUN,
+    "Target": TARGET,
+    "TargetPage": {"items": [TARGET], "next": None},
+    "NewTarget": TARGET
+    | {"chap": CHAP, "commands": {"qemu": "qemu-system-x86_64 -object secret,id=chap,data=…"}},
+    "Tenant": TENANT,
+    "TenantPage": {"items": [TENANT], "next": None},
+    "Token": TOKEN,
+    "TokenPage": {"items": [TOKEN], "next": None},
+    "NewToken": TOKEN | {"token": "scsipub_1f2e3d4c5b6a7988." + "x" * 43},
+    "Me": {"tenant": "ada", "tenant_id": TENANT["id"], "scopes": ["targets:read"]},
+    "Event": EVENT,
+    "EventPage": {"items": [EVENT], "next": None},
+    "Session": SESSION,
+    "SessionPage": {"items": [SESSION], "total": 1, "next": None},
+}

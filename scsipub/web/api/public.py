@@ -1,0 +1,26 @@
+"""What everybody may know: how the daemon is, and the images that disks can be copies of."""
+
+import cattrs
+from litestar import get
+from litestar.di import NamedDependency
+
+from scsipub.web.api.bounds import FEW_ITEMS, After, Limit
+from scsipub.web.api.calls import PUBLIC
+from scsipub.web.asking import Asking
+from scsipub.web.models import Image, ImagePage, Status
+
+
+@get("/status", summary="How the daemon is", responses={503: PUBLIC[503]})
+async def status(asking: NamedDependency[Asking]) -> Status:
+    return cattrs.structure(await asking.public("status"), Status)
+
+
+@get("/images", summary="Images that disks can be copies of", responses=PUBLIC)
+async def images(asking: NamedDependency[Asking], limit: Limit = FEW_ITEMS, after: After = None) -> ImagePage:
+    every = cattrs.structure(await asking.public("images"), list[Image])
+    rest = sorted((i for i in every if i.name > (after or "")), key=lambda image: image.name)
+    more = rest[limit - 1].name if len(rest) > limit else None
+    return ImagePage(items=rest[:limit], total=len(every), next=more)
+
+
+HANDLERS = [status, images]

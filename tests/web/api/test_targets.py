@@ -1,0 +1,101 @@
+"""Targets over HTTP: rented, seen, changed and given back."""
+
+import io
+
+import pytest
+
+MIB = 1 << 20
+
+
+async def test_a_tenant_rents_a_target_and_is_told_what_to_type(town):
+    answer = await town.post("/api/v1/targets", json={"size": MIB}, headers=town.ada.headers)
+
+    made = answer.json()
+    assert answer.status_code == 201, made
+    assert (made["tenant"], made["state"]) == ("ada", "ACTIVE")
+    assert [lun["size"] for lun in made["luns"]] == [MIB]
+    assert set(made["commands"]) == {"open-iscsi", "qemu", "ipxe", "powershell"}
+    assert all(made["chap"]["secret"] in text and made["name"] in text for text in made["commands"].values())
+
+
+async def test_the_secret_is_shown_once(town):
+    made = (await town.post("/api/v1/targets", json={"size": MIB}, headers=town.ada.headers)).json()
+
+    shown = await town.get(f"/api/v1/targets/{made['id']}", headers=town.ada.headers)
+    listed = await town.get("/api/v1/targets", headers=town.ada.headers)
+
+    assert shown.json()["name"] == made["name"]
+    assert made["chap"]["secret"] not in shown.text + listed.text
+
+
+async def test_images_become_units_one_each_then_the_rest(town):
+    catalogue = town.house.control.catalogue
+    for name in ("one", "two"):
+        catalogue.store.add(io.BytesIO(name.encode() * 512), name)
+    catalogue.reload()
+
+    body = {"images": ["two", "one"], "size": MIB, "luns": [{"image": "one", "size": MIB}]}
+    made = (await town.post("/api/v1/targets", json=body, headers=town.ada.headers)).json()
+
+    assert [(lun["lun"], lun["image"]) for lun in made["luns"]] == [
+        (0, "two"),
+        (1, "one"),
+        (2, None),
+        (3, "one"),
+    ]
+
+
+async def test_the_operator_says_for_whom(town):
+    without = await town.post("/api/v1/targets", json={"size": MIB}, headers=town.admin)
+    made = await town.post("/api/v1/targets", json={"size": MIB, "tenant": "bob"}, headers=town.admin)
+
+    assert (without.status_code, without.json()["errors"][0]["key"]) == (409, "tenant")
+    assert made.json()["tenant"] == "bob"
+
+
+async def test_a_tenant_cannot_choose_a_better_tier(town):
+    order = {"size": MIB, "tier": town.bob.tier}
+
+    assert (await town.post("/api/v1/targets", json=order, headers=town.ada.headers)).status_code == 404
+
+
+async def test_from_suspension_to_the_end(town):
+    at, who = f"/api/v1/targets/{town.ada.target}", town.ada.headers
+
+    assert (await town.post(f"{at}/suspend", json={"reason": "away"}, headers=who)).json()["reason"] == "away"
+    assert (await town.post(f"{at}/resume", headers=who)).json()["state"] == "ACTIVE"
+    longer = await town.request("PATCH", f"{at}/luns/0", json={"size": 2 * MIB}, headers=who)
+    assert longer.json()["luns"][0]["size"] == 2 * MIB
+    assert (await town.delete(at, headers=who)).status_code == 204
+    assert (await town.get(at, headers=who)).status_code == 404
+
+
+async def test_another_secret_takes_the_place_of_the_last(town):
+    at = f"/api/v1/targets/{town.ada.target}/secret"
+
+    made = (await town.post(at, headers=town.ada.headers)).json()
+
+    entry = town.house.control.rentals.entry(town.ada.target)
+    assert entry.account("ada").secret == made["chap"]["secret"].encode() != town.ada.secret.encode()
+    assert made["chap"]["secret"] in made["commands"]["qemu"]
+
+
+async def test_targets_come_in_pages(town):
+    for _ in range(3):
+        await town.post("/api/v1/targets", json={"size": MIB}, headers=town.ada.headers)
+    seen, after = [], ""
+    while after is not None:
+        where = f"/api/v1/targets?limit=3{'&after=' + after if after else ''}"
+        page = (await town.get(where, headers=town.ada.headers)).json()
+        seen += [target["id"] for target in page["items"]]
+        after = page["next"]
+
+    assert len(seen) == len(set(seen)) == 4
+
+
+@pytest.mark.parametrize("after", ["x", "bm90aGluZw", "%00"])
+async def test_a_position_that_we_did_not_make_is_not_there(town, after):
+    answer = await town.get(f"/api/v1/targets?after={after}", headers=town.ada.headers)
+
+    assert answer.status_code in (400, 404)
+    assert answer.headers["content-type"] == "application/problem+json"
