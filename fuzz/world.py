@@ -242,8 +242,8 @@ class World:
         session, limits = nexus.session, nexus.limits
         if len(session.tasks) > limits.command_window + limits.immediate_commands:
             raise Find("I-7", f"{len(session.tasks)} tasks")
-        if session.held_bytes > limits.session_write_bytes or nexus.buffered > 2 * limits.session_write_bytes:
-            raise Find("I-7", f"{session.held_bytes} bytes held, {nexus.buffered} buffered")
+        if nexus.writes.held() > limits.session_write_bytes:
+            raise Find("I-7", f"{nexus.writes.held()} bytes held, {session.held_bytes} ahead of their turn")
         if self.out.queued > limits.output_backpressure_bytes:
             raise Find("I-7", f"{self.out.queued} bytes in the outbox")
 
@@ -381,7 +381,7 @@ class World:
             session = nexus.session
             left = (
                 len(session.tasks), LIMITS.command_window - session.window, session.immediate_outstanding,
-                nexus.buffered, len(nexus.dying), len(nexus.streams.queue), nexus.streams.in_threads,
+                nexus.writes.buffered, len(nexus.dying), len(nexus.streams.queue), nexus.streams.in_threads,
             )  # fmt: skip
             if any(left):
                 raise Find("I-7", f"left behind: {left}")

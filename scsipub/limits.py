@@ -68,7 +68,9 @@ class Limits:
     )
     max_burst: int = limit(16 * MiB - KiB, "open-iscsi asks for exactly this", least=512, most=2**24 - 1)
     r2t_bytes: int = limit(1 * MiB, "the largest single R2T or read burst we make", least=512)
-    session_write_bytes: int = limit(8 * MiB, "write data held for one session before R2Ts wait", least=MiB)
+    session_write_bytes: int = limit(
+        8 * MiB, "write data held for one session, invited, or ahead of its turn", least=MiB
+    )
     session_output_bytes: int = limit(
         1 * MiB, "unsent answers before reading from the disk waits", least=64 * KiB
     )

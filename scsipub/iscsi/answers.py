@@ -52,6 +52,9 @@ class Host(Protocol):
     def sense(self, task: Task, check: CheckCondition) -> bytes:
         """Sense data in the format that this initiator is to see."""
 
+    def room_for(self, size: int) -> bool:
+        """May so many bytes that nobody has invited be held, besides what is held already?"""
+
     def leave(self) -> None:
         """The initiator logs out: end every task in silence, for nothing may follow the Logout Response."""
 
@@ -156,13 +159,19 @@ class Answers:
 
     # -- what is said of tasks ---------------------------------------------------------------------------
 
+    @property
+    def burst_bytes(self) -> int:
+        """The largest burst that one R2T asks for."""
+        limits = self.limits
+        return min(self.negotiated.max_burst, limits.r2t_bytes, limits.session_write_bytes // 2)
+
     def solicit(self, task: Task, now: float) -> None:
         """Ask for the next burst with an R2T.  Call when the host can take it."""
         tag = self.next_tag()
         sn, offset, length = next_burst(
             task,
             tag=tag,
-            max_burst=min(self.negotiated.max_burst, self.limits.r2t_bytes),
+            max_burst=self.burst_bytes,
             deadline=now + self.limits.r2t_seconds,
         )
         header = bytearray(BHS)

@@ -138,7 +138,8 @@ class Session(Answers):
 
     def _hold(self, number: int, view: memoryview) -> None:
         # On a single connection nobody has a reason to send much out of order.
-        if self.held_bytes + len(view) > self.limits.session_write_bytes:
+        room = self.held_bytes + len(view) <= self.limits.session_write_bytes
+        if not room or (self.host is not None and not self.host.room_for(len(view))):
             raise FramingLost(
                 f"more than {self.held_bytes} bytes of commands ahead of their turn", "too far ahead"
             )

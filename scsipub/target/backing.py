@@ -4,7 +4,8 @@ Sans-IO: hands out jobs; whoever has threads runs them.
 
 Work that would block leaves the event loop as a ``Job`` that names the sectors it touches.  Readers share a
 range, writers have it alone; a job that meets another's range waits its turn, and everything that meets a
-waiting job waits behind it (first come, first served, so nobody starves).  A sector is never half old and
+waiting job waits behind it (first come, first served, so nobody starves).  No more than ``threads`` run at
+once.  A sector is never half old and
 half new because of this, not because of the file system."""
 
 from collections.abc import Callable, Iterator
@@ -95,15 +96,16 @@ class Backing:
     """One logical unit, its disk, and the jobs that are under way on it."""
 
     __slots__ = (
-        "disk", "inline_after", "keep", "medium", "per_block", "running", "unit", "waiting",
+        "disk", "inline_after", "keep", "medium", "per_block", "running", "threads", "unit", "waiting",
         "watchers",
     )  # fmt: skip
 
-    def __init__(self, unit: LogicalUnit, disk: Disk, block_size: int) -> None:
+    def __init__(self, unit: LogicalUnit, disk: Disk, block_size: int, threads: int = 4) -> None:
         self.unit = unit
         self.disk = disk
         self.medium = BlockMedium(disk, block_size)
         self.per_block = block_size // SECTOR
+        self.threads = threads  # so many jobs at once: one slow disk must not keep every thread of the worker
         # Empty most of the time; see ``Nexus``.
         self.running: tuple[Job, ...] = ()
         self.watchers: tuple[tuple[set[Job], Callable[[], None]], ...] = ()  # who waits for which jobs
@@ -132,8 +134,12 @@ class Backing:
         return not any(probe.meets(j) for j in self.running) and not any(probe.meets(j) for j in self.waiting)
 
     def admit(self, job: Job) -> None:
-        """Run the job as soon as nothing before it is in its way."""
-        if any(job.meets(j) for j in self.running) or any(job.meets(j) for j in self.waiting):
+        """Run the job as soon as nothing before it is in its way, and a thread is left for it."""
+        if (
+            len(self.running) >= self.threads
+            or any(job.meets(j) for j in self.running)
+            or any(job.meets(j) for j in self.waiting)
+        ):
             self.waiting += (job,)
         else:
             self.running += (job,)
@@ -160,6 +166,8 @@ class Backing:
     def _promote(self) -> None:
         passed: list[Job] = []
         for candidate in self.waiting:
+            if len(self.running) >= self.threads:
+                return
             if any(candidate.meets(j) for j in self.running) or any(candidate.meets(j) for j in passed):
                 passed.append(candidate)
             else:

@@ -25,19 +25,18 @@ from scsipub.target.order import Order
 from scsipub.target.reserving import reserve
 from scsipub.target.running import Path, Paths, Running
 from scsipub.target.streams import Streams
+from scsipub.target.writes import PLAIN_WRITES, Writes
 
 # For so long writes go to threads after one that held up the loop.
 THREADS_SECONDS = 0.05
-# WRITE(6), (10), (12), (16): their data goes to the disk as it comes, nothing else to do.
-PLAIN_WRITES = frozenset((0x0A, 0x2A, 0xAA, 0x8A))
 
 
 class Nexus:
     """One per session.  ``wake`` is called when ``jobs`` or ``posted`` has grown, by whomever."""
 
     __slots__ = (
-        "backgrounds", "buffered", "dying", "jobs", "limits", "management", "now", "order", "paths",
-        "posted", "session", "starved", "streams", "wake",
+        "backgrounds", "dying", "jobs", "limits", "management", "now", "order", "paths", "posted", "session",
+        "streams", "wake", "writes",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
@@ -51,9 +50,8 @@ class Nexus:
         # Work that outlives its command: (what, on which disk, what to call at its end).
         self.backgrounds: tuple[tuple[Background, Backing, Callable[[CheckCondition | None], None]], ...] = ()
         self.streams = Streams(self)
+        self.writes = Writes(self)
         self.management = Management(self)
-        self.buffered = 0  # bytes of write data held in memory
-        self.starved: tuple[Task, ...] = ()  # bursts that wait for memory
         self.dying: dict[Task, list[Callable[[], None]]] = {}  # ended, but a thread is still at it: who waits
         self.order = Order(self)
         self.posted: tuple[Callable[[], None], ...] = ()  # what others want said here, in our own time
@@ -65,21 +63,14 @@ class Nexus:
     def command(self, task: Task) -> None:
         if self.order.must_wait(task):
             self.order.wait(task)
-            self._wanted_of_waiting(task)
+            self.writes.wait(task)
             return
         self.begin(task)
-
-    def _wanted_of_waiting(self, task: Task) -> None:
-        """Unsolicited data of a command that waits is kept; nothing is asked for yet."""
-        if task.writes:
-            self.session.expect(task, min(task.expected, self.limits.first_burst))
-            task.host = bytearray()
 
     def begin(self, task: Task) -> None:
         """Nothing is in the way of this command any more."""
         self.order.begins(task)
-        early = task.host if isinstance(task.host, bytearray) else None
-        task.host, task.wanted = None, 0
+        early = self.writes.take_early(task)
         path = self.paths.get(task.lun)
         try:
             if path is None:
@@ -92,9 +83,18 @@ class Nexus:
             self.session.respond(task, ended.status, actual=0)
         if early is not None and not task.ended:
             if early and task.wanted:
-                self.data(task, 0, memoryview(early)[: task.wanted])
+                self.writes.data(task, memoryview(early)[: task.wanted], counted=True)
             if not task.unsolicited and task.wanted and not task.ended:
                 self.burst(task)
+
+    def data(self, task: Task, offset: int, data: memoryview) -> None:
+        self.writes.data(task, data)
+
+    def burst(self, task: Task) -> None:
+        self.writes.burst(task)
+
+    def room_for(self, size: int) -> bool:
+        return self.writes.room_for(size)
 
     def _absent(self, task: Task) -> None:
         lun = absent.lun_untrusted(task.lun)
@@ -137,103 +137,10 @@ class Nexus:
         refusal = wrong_data_length(plan.data_out, task.expected)
         self.session.check_condition(task, refusal, actual=plan.data_out)
 
-    def data(self, task: Task, offset: int, data: memoryview) -> None:
-        run = task.host
-        if isinstance(run, bytearray):  # behind an ORDERED command
-            run += data
-            return
-        if run.plan.piece is None:
-            run.collected += data
-            return
-        block = run.path.block_size
-        if run.collected:
-            data = memoryview(bytes(run.collected) + bytes(data))
-            run.collected = None
-        whole = len(data) - len(data) % block
-        if whole < len(data):
-            run.collected = bytearray(data[whole:])
-            data = data[:whole]
-        if not whole:
-            return
-        at, run.done = run.done, run.done + whole
-        if run.job is None and not run.queue and self._write_inline(task, run, at, data):
-            return
-        run.queue.append((at, bytes(data)))
-        self.buffered += whole
-        self._next_piece(task, run)
-
-    def _write_inline(self, task: Task, run: Running, at: int, data: memoryview) -> bool:
-        plan, path = run.plan, run.path
-        if plan.fua or task.cdb[0] not in PLAIN_WRITES or not path.lane.may_write:
-            return False
-        backing = path.backing
-        first = (plan.first << path.shift) + at // 512
-        if self.now < backing.inline_after or not backing.clear(
-            first, first + len(data) // 512 - 1, writes=True
-        ):
-            return False
-        try:
-            return backing.disk.write_now(first, data)
-        except OSError as error:
-            self._fail(task, error, writing=True)
-            return True
-
     def write_in_threads(self, now: float) -> None:
         """A turn took so long that an inline write must have waited: for a moment threads do the waiting."""
         for path in self.paths.values():
             path.backing.inline_after = now + THREADS_SECONDS
-
-    def _next_piece(self, task: Task, run: Running) -> None:
-        if run.job is not None or not run.queue or task.ended:
-            return
-        at, data = run.queue.popleft()
-        plan, medium = run.plan, run.path.backing.medium
-        piece = plan.piece
-        if piece is None:
-            return
-
-        def after(_: Any, error: BaseException | None) -> None:
-            run.job = None
-            self.buffered -= len(data)
-            self._feed()
-            if self._over(task):
-                return
-            if error is not None:
-                self._fail(task, error, writing=plan.writes)
-                return
-            if run.queue:
-                self._next_piece(task, run)
-            elif run.burst_waits:
-                run.burst_waits = False
-                self.burst(task)
-
-        first = (plan.first << run.path.shift) + at // 512
-        run.in_job = len(data)
-        blocks = -(-len(data) // run.path.block_size)
-        self._job(run, lambda: piece(medium, at, data), after, first, blocks << run.path.shift, plan.writes)
-
-    def burst(self, task: Task) -> None:
-        run = task.host
-        if isinstance(run, bytearray):
-            return  # waits behind an ORDERED command
-        if run.job is not None or run.queue:
-            run.burst_waits = True
-        elif task.received < task.wanted:
-            self.starved += (task,)
-            self._feed()
-        elif run.plan.piece is not None and run.collected:
-            # The initiator has less for us than the CDB says: the last block keeps its other bytes.
-            run.queue.append((run.done, bytes(run.collected)))
-            self.buffered += len(run.collected)
-            run.collected = None
-            run.burst_waits = True
-            self._next_piece(task, run)
-        elif run.plan.piece is not None and run.plan.finish is None:
-            self.session.counters.bytes_written += task.wanted
-            self._succeed(task, run.plan, None)
-        else:
-            run.in_job = 0
-            self._run(task, bytes(run.collected or b""))
 
     def _run(self, task: Task, data: bytes) -> None:
         """All the data is here: do what the plan says."""
@@ -248,6 +155,7 @@ class Nexus:
 
         def after(result: bytes | None, error: BaseException | None) -> None:
             run.job = None
+            self.writes.ran(run)
             if self._over(task):
                 return
             if error is not None:
@@ -301,8 +209,7 @@ class Nexus:
 
     def abandoned(self, task: Task) -> None:
         self.streams.drop(task)  # a READ that was sent write data is over, too
-        if isinstance(task.host, Running):
-            self._end_of(task, task.host)
+        self.writes.forget(task)
         self.settle()
 
     def post(self, deed: Callable[[], None]) -> None:
@@ -346,8 +253,7 @@ class Nexus:
         else:
             error.add_note(HEADER_NOTE + task.header.hex())
             raise error
-        if isinstance(task.host, Running):
-            self._end_of(task, task.host)
+        self.writes.forget(task)
         self.settle()
 
     def _over(self, task: Task) -> bool:
@@ -365,30 +271,7 @@ class Nexus:
     def settle(self) -> None:
         """A task ended: let those go on that waited for it or for its memory."""
         self.order.settle()
-        self._feed()
-
-    def _end_of(self, task: Task, run: Running) -> None:
-        """Forget what was still to be written; a thread that is at it cannot be stopped."""
-        self.buffered -= sum(len(data) for _, data in run.queue)
-        run.queue.clear()
-        if run.job is not None and run.job.backing.withdraw(run.job):
-            run.job = None
-            self.buffered -= run.in_job
-        if run.job is not None:
-            self.dying.setdefault(task, [])
-
-    def _feed(self) -> None:
-        """Ask for the bursts that waited for memory, as far as it goes."""
-        while self.starved and self._held() < self.limits.session_write_bytes:
-            task, self.starved = self.starved[0], self.starved[1:]
-            if not task.ended:
-                self.session.solicit(task, self.now)
-
-    def _held(self) -> int:
-        """Write data in memory, and what has been asked for and will be."""
-        tasks = self.session.tasks.values()
-        coming = (t.burst_end - t.received for t in tasks if t.target_transfer_tag is not None)
-        return self.buffered + sum(coming)
+        self.writes.feed()
 
     def is_for(self, task: Task, unit: LogicalUnit) -> bool:
         path = self.paths.get(task.lun)
@@ -424,8 +307,7 @@ class Nexus:
         False: a thread still works on it, and ``when_over`` will be called when that has ended."""
         self.session.end(task)
         self.streams.drop(task)
-        if isinstance(task.host, Running):
-            self._end_of(task, task.host)
+        self.writes.forget(task)
         if task not in self.dying:
             return True
         self.dying[task].append(when_over)

@@ -130,7 +130,8 @@ class Units:
             max_transfer_bytes=self.limits.max_transfer_bytes,
             sanitize_seconds=lun.sanitize_seconds,
         )
-        backing = Backing(LogicalUnit(config, blocks=sectors * 512 // lun.block_size), disk, lun.block_size)
+        unit = LogicalUnit(config, blocks=sectors * 512 // lun.block_size)
+        backing = Backing(unit, disk, lun.block_size, self.limits.unit_threads)
         if descriptor.shared:
             self._keep(backing, descriptor.name, lun)
         return backing

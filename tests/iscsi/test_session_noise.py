@@ -58,7 +58,7 @@ def test_any_pdus_are_answered_or_end_the_connection(said, initial_r2t, slow):
         talk.thread()
 
     talk.nexus.close()
-    assert talk.nexus.buffered == 0
+    assert talk.nexus.writes.buffered == 0
     assert talk.backings[0].quiet
 
 

@@ -164,7 +164,7 @@ def test_in_the_end_nothing_is_left_over(moves, initial_r2t, some_leave):
         assert not session.tasks
         assert session.window == limits.command_window
         assert session.immediate_outstanding == 0
-        assert nexus.buffered == 0
+        assert nexus.writes.buffered == 0
         assert nexus.streams.in_threads == 0
         assert not nexus.streams.queue and not nexus.streams.threaded
         assert not nexus.dying and not nexus.posted and not nexus.jobs

@@ -13,8 +13,8 @@ from tests.support.talk import pattern
 SECTORS = 64
 
 
-def make_backing() -> Backing:
-    return Backing(LogicalUnit(UnitConfig(uuid=bytes(16)), SECTORS), MemoryDisk(SECTORS), 512)
+def make_backing(threads: int = 1000) -> Backing:
+    return Backing(LogicalUnit(UnitConfig(uuid=bytes(16)), SECTORS), MemoryDisk(SECTORS), 512, threads)
 
 
 def make_job(backing: Backing, first: int, count: int, writes: bool, ready) -> Job:
@@ -26,6 +26,23 @@ def overlap(a: Job, b: Job) -> bool:
 
 
 JOBS = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 6), st.booleans()), max_size=30)
+
+
+def test_one_unit_keeps_so_many_threads_busy_and_no_more():
+    """H: a disk that hangs must leave threads for the others."""
+    backing, began = make_backing(threads=2), []
+    jobs = [make_job(backing, n, 1, True, began.append) for n in range(4)]
+
+    for job in jobs:
+        backing.admit(job)
+    assert began == jobs[:2]
+    backing.finished(jobs[1])
+    assert began == jobs[:3]
+    assert not backing.withdraw(jobs[2])
+    assert backing.withdraw(jobs[3])
+    backing.finished(jobs[0])
+
+    assert began == jobs[:3]
 
 
 @settings(max_examples=200)

@@ -119,16 +119,16 @@ def test_a_write_that_waits_for_another_one_is_aborted_before_it_begins():
     """§11.5.1: nothing of it has reached the disk, so nothing will; and its memory is free again."""
     talk = full_feature()
     in_thread(talk, write(1, data=pattern(512)), write(2, data=pattern(512, 2)))
-    assert talk.nexus.buffered == 1024
+    assert talk.nexus.writes.buffered == 1024
 
     talk.initiator(abort(2))
     talk.target(done())
-    assert talk.nexus.buffered == 512
+    assert talk.nexus.writes.buffered == 512
     talk.thread()
 
     talk.target(good(1))
     assert talk.disk.content[:512] == pattern(512)
-    assert talk.nexus.buffered == 0
+    assert talk.nexus.writes.buffered == 0
     assert talk.backings[0].quiet
 
 
@@ -308,7 +308,7 @@ def test_what_a_reset_sets_free_for_another_session_is_told_to_that_session():
 
 def test_memory_that_a_reset_sets_free_is_used_by_its_own_session():
     """I-5: an R2T that waited for memory goes to the session that waits for it."""
-    talk = full_feature(luns=(0, 1), blocks=65536, MaxBurstLength=1 << 20)
+    talk = full_feature(luns=(0, 1), blocks=65536, MaxBurstLength=1 << 20, ImmediateData="No")
     other = talk.another()
     other.initiator(*(write(tag, blocks=2048) for tag in range(8)))
     other.initiator(write(9, lun=1 << 48))

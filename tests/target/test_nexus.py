@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from scsipub.errors import FramingLost
 from scsipub.iscsi.pdu import NopIn, NopOut
 from scsipub.limits import Limits
 from scsipub.storage.base import Blank
@@ -204,7 +205,7 @@ def test_a_write_that_fails_in_the_middle_takes_no_more_of_its_data():
 
     talk.target(Sense(1, 0x07, 0x27, 0x07))
     assert talk.disk.content[:2048] == pattern(512, 0) + bytes(1536)
-    assert talk.nexus.buffered == 0
+    assert talk.nexus.writes.buffered == 0
 
 
 def test_a_disk_out_of_budget_refuses_what_is_new_and_takes_what_is_not(tmp_path):
@@ -368,28 +369,90 @@ def test_data_that_waits_for_a_slow_disk_counts_as_well():
         for sn in range(4):
             at = sn * MIB // 4
             talk.initiator(data_out(tag, at, bytes(MIB // 4), ttt=talk.tags[tag], data_sn=sn, final=sn == 3))
-    assert talk.nexus.buffered == 2 * MIB
+    assert talk.nexus.writes.buffered == 2 * MIB
     assert len(talk.tags) == 2
     while talk.threads:
         talk.thread()
 
-    assert talk.nexus.buffered == 0
+    assert talk.nexus.writes.buffered == 0
     assert len(talk.tags) == 4
 
 
 def test_a_command_that_is_aborted_gives_its_share_to_the_next():
     """I-7: the R2T of the first is out and will never be answered."""
     talk = full_feature(
-        ImmediateData="No", MaxBurstLength=MIB, blocks=70000, limits=Limits(session_write_bytes=MIB)
+        ImmediateData="No", MaxBurstLength=MIB, blocks=70000, limits=Limits(session_write_bytes=2 * MIB)
     )
-    talk.initiator(write(1, blocks=2048), write(2, blocks=2048))
-    talk.target(r2t(1, 0, MIB))
+    talk.initiator(*(write(tag, blocks=2048) for tag in (1, 2, 3)))
+    talk.target(r2t(1, 0, MIB), r2t(2, 0, MIB))
 
-    (task, _) = talk.session.tasks.values()
+    (task, *_) = talk.session.tasks.values()
     talk.do(lambda: talk.nexus.abort(task, lambda: None))
     talk.do(talk.nexus.settle)
 
-    talk.target(r2t(2, 0, MIB))
+    talk.target(r2t(3, 0, MIB))
+
+
+def test_unsolicited_data_that_finds_no_room_ends_with_task_set_full():
+    """I-7, SAM-5 §5.3.1: room is left for one burst, so that what needs an R2T can go on.
+
+    Behind an ORDERED write that waits for its data, four commands fit and the fifth does not."""
+    limits = Limits(session_write_bytes=2 * MIB, r2t_bytes=MIB)
+    talk = full_feature(
+        InitialR2T="No", FirstBurstLength=256 * 1024, MaxBurstLength=MIB, blocks=70000, limits=limits
+    )
+    quarter = bytes(range(256)) * 1024
+
+    talk.initiator(write(0, blocks=2048, attribute=2))
+    talk.target(r2t(0, 0, MIB))
+    talk.initiator(*(write(tag, lba=tag * 2048, blocks=512, data=quarter) for tag in range(1, 6)))
+
+    talk.target(ended_with(0x28, 5, underflow=len(quarter)))
+    assert talk.nexus.writes.held() == 2 * MIB
+    talk.initiator(
+        *(data_out(0, at, quarter, ttt=talk.tags[0], data_sn=at >> 18, final=at == 3 << 18)
+          for at in range(0, MIB, 1 << 18))
+    )  # fmt: skip
+    talk.target(*(good(tag) for tag in range(5)))
+    assert talk.nexus.writes.held() == 0
+    assert talk.disk.content[4 * MIB :][: len(quarter)] == quarter
+
+
+def test_what_came_too_early_and_what_waits_share_one_account():
+    """I-7: commands ahead of their turn are held with their data; together with the rest they stay below."""
+    limits = Limits(session_write_bytes=2 * MIB, r2t_bytes=MIB)
+    talk = full_feature(
+        InitialR2T="No", FirstBurstLength=256 * 1024, MaxBurstLength=MIB, blocks=70000, limits=limits
+    )
+    talk.initiator(write(0, blocks=2048, attribute=2))
+    quarter = bytes(256 * 1024)
+    talk.initiator(*(write(tag, blocks=512, data=quarter) for tag in range(1, 4)))
+    talk.initiator(write(5, blocks=510, data=quarter[:-1024], cmd_sn=6))
+    assert talk.nexus.writes.held() <= 2 * MIB
+
+    with pytest.raises(FramingLost, match="ahead of their turn"):
+        talk.initiator(write(6, blocks=2, data=bytes(1024), cmd_sn=7))
+
+
+def test_parameter_lists_are_on_the_account_until_they_have_been_read():
+    """I-7: the list of an UNMAP."""
+    talk = full_feature(InitialR2T="Yes", ImmediateData="Yes")
+    talk.held = True
+    parameters = bytes([0, 22, 0, 16, 0, 0, 0, 0]) + bytes(8) + (8).to_bytes(4) + bytes(4)
+
+    talk.initiator(
+        command(1, cdb("42" + "00" * 6 + "0018"), write=True, data=parameters,
+                expected_data_transfer_length=len(parameters))
+    )  # fmt: skip
+    assert talk.nexus.writes.held() == len(parameters)
+    talk.thread()
+
+    talk.target(good(1))
+    assert talk.nexus.writes.held() == 0
+
+
+def ended_with(status, tag, *, underflow):
+    return good(tag, status=status, underflow=True, residual_count=underflow)
 
 
 # -- in the background ---------------------------------------------------------------------------------------

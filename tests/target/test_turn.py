@@ -62,7 +62,7 @@ def same(fast: Talk, slow: Talk) -> None:
     assert fast.session.tasks.keys() == slow.session.tasks.keys()
     assert fast.session.discarding == slow.session.discarding
     assert attrs.asdict(fast.session.counters) == attrs.asdict(slow.session.counters)
-    assert fast.nexus.buffered == slow.nexus.buffered
+    assert fast.nexus.writes.buffered == slow.nexus.writes.buffered
 
 
 @settings(max_examples=150, deadline=None)
