@@ -33,6 +33,7 @@ class Console:
     def __init__(self, control: "Control") -> None:
         self.control = control
         self.counter = Counter(control)
+        self.times: dict[Place, list[int]] = {}  # how long commands took, see ``worker.latency``
 
     async def run(self, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         """Listen until cancelled."""
@@ -95,6 +96,7 @@ class Console:
         for place, answer in answers.items():
             if place in living:
                 self.control.counted[place] = {key: answer[key] for key in TOTALS}
+        self.times = {place: answer["times"] for place, answer in answers.items()}
         return answers
 
     async def status(self, params: Any, fds: list[int]) -> Any:
@@ -148,9 +150,12 @@ class Console:
         return {"restarted": len(after - before), "workers": len(before)}
 
     async def sessions(self, params: Any, fds: list[int]) -> Any:
+        """All of them; with ``most``: so many of each worker, the busiest."""
         return [
             {"worker": index, **session}
-            for (index, _), listed in (await self._ask_all("sessions")).items()
+            for (index, _), listed in (
+                await self._ask_all("sessions", {"most": (params or {}).get("most")})
+            ).items()
             for session in listed
         ]
 

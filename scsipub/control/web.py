@@ -151,6 +151,7 @@ class WebProcess:
         control = self.control
         full = await control.console.status({}, [])
         counted = {index: totals for (index, _), totals in control.counted.items()}
+        times = {index: counts for (index, _), counts in control.console.times.items()}
         nothing = dict.fromkeys(TOTALS, 0)
         return {
             **{key: full[key] for key in ("version", "uptime_seconds", "sessions", "parked", "counters")},
@@ -158,6 +159,7 @@ class WebProcess:
             "workers": [
                 {key: worker[key] for key in ("index", "state", "sessions", "restarts")}
                 | counted.get(worker["index"], nothing)
+                | {"times": times.get(worker["index"], [])}
                 for worker in full["workers"]
             ],
         }

@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -56,6 +61,9 @@ def collect(status: Status) -> Iterator[Metric]:
         )
         for key in ("bytes_read", "bytes_written", "operations")
     }
+    took = HistogramMetricFamily(
+        "scsipub_command_seconds", "How long the worker had commands", labels=["worker"]
+    )
     for worker in status.workers:
         label = [str(worker.index)]
         up.add_metric(label, worker.state == "ready")
@@ -63,7 +71,17 @@ def collect(status: Status) -> Iterator[Metric]:
         restarts.add_metric(label, worker.restarts)
         for key, family in moved.items():
             family.add_metric(label, getattr(worker, key))
-    yield from (up, held, restarts, *moved.values())
+        took.add_metric(label, buckets=buckets(worker.times), sum_value=None)
+    yield from (up, held, restarts, *moved.values(), took)
+
+
+def buckets(times: list[int]) -> list[tuple[str, float]]:
+    """Counts of ``Worker.times`` as Prometheus wants them: seconds, and how many took no longer."""
+    below, made = 0, []
+    for n, count in enumerate(times[:-1]):
+        below += count
+        made.append((str(2**n / 1e6), float(below)))
+    return [*made, ("+Inf", float(sum(times)))]
 
 
 def bounded(counts: dict[str, int]) -> dict[str, int]:

@@ -31,12 +31,14 @@ async def run_job(connection: "Connection", job: Job) -> None:
     result: Any = None
     error: BaseException | None = None
     # Once admitted a job holds its range: it must run and be reported, whatever happens to the session.
+    began = monotonic()
     with trio.CancelScope(shield=True):
         try:
             result = await trio.to_thread.run_sync(job.work, limiter=connection.worker.threads)
         except Exception as caught:
             # Whatever it was, the range must be free again; ``finished`` raises what is not SCSI's business.
             error = caught
+        connection.worker.latency.add(monotonic() - began, 1)
         connection.do(lambda: connection.nexus.finished(job, result, error, monotonic()))
 
 

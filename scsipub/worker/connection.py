@@ -235,6 +235,7 @@ class Connection:
         """Take PDUs until none is whole, or our slice is spent.  Returns (how far, is there more)."""
         nexus, worker = self.nexus, self.worker
         began = now = monotonic()
+        counters, done = nexus.session.counters, nexus.session.counters.operations
         at = 0
         self.in_turn = True
         try:
@@ -244,6 +245,9 @@ class Connection:
                 if took > SLOW_TURN_SECONDS:
                     nexus.write_in_threads(now + took)
                 self.after_turn()
+                if counters.operations != done:
+                    worker.latency.add(monotonic() - now, counters.operations - done)
+                    done = counters.operations
                 if at == before or nexus.session.closing:
                     return at, False
                 if self.output.unsent >= worker.limits.output_backpressure_bytes:

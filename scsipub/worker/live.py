@@ -62,6 +62,10 @@ class Live:
     def close(self) -> None:
         self.connection.sock.close()
 
+    def iops(self, now: float) -> float:
+        """Commands a second, lately."""
+        return self.recent.rate(self.connection.nexus.session.counters.operations, now)
+
     def to_json(self, now: float) -> dict[str, Any]:
         counters = self.connection.nexus.session.counters
         return {
@@ -74,6 +78,6 @@ class Live:
             "bytes_read": counters.bytes_read,
             "bytes_written": counters.bytes_written,
             "operations": counters.operations,
-            "iops": round(self.recent.rate(counters.operations, now), 1),
+            "iops": round(self.iops(now), 1),
             "last_error": counters.last_error,
         }

@@ -5,11 +5,12 @@ know, and tells it what it did; holds no secret and writes no metadata."""
 
 import contextlib
 import gc
+import heapq
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -28,6 +29,7 @@ from scsipub.target.descriptor import Arrival
 from scsipub.target.discovery import PortalPolicy
 from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.certificates import Certificates
+from scsipub.worker.latency import Latency
 from scsipub.worker.live import Live
 from scsipub.worker.login import Login
 from scsipub.worker.opening import end_session, open_session
@@ -66,6 +68,7 @@ class Worker:
         self.connections = 0  # all of them, logged in or not
         self.hot_connections = 0
         self.spinners = 1
+        self.latency = Latency()
         self.totals = Counters()  # of the sessions that have ended
         self.random: Callable[[int], bytes] = os.urandom
         self.nursery: trio.Nursery | None = None
@@ -122,8 +125,12 @@ class Worker:
         self.sessions.start_child(name, self.serve, name, arrival, sock)
 
     def list_sessions(self, params: Any, fds: list[int]) -> Any:
-        now = monotonic()
-        return [live.to_json(now) for live in self.live.values()]
+        """All of them; with ``most``: so many, the busiest."""
+        now, most = monotonic(), params.get("most")
+        found: Iterable[Live] = self.live.values()
+        if most is not None and most < len(self.live):
+            found = heapq.nlargest(most, found, key=lambda live: live.iops(now))
+        return [live.to_json(now) for live in found]
 
     def kick(self, params: Any, fds: list[int]) -> Any:
         live = self.live.get(params["id"])
@@ -169,6 +176,7 @@ class Worker:
             "bytes_read": sum(c.bytes_read for c in counters),
             "bytes_written": sum(c.bytes_written for c in counters),
             "operations": sum(c.operations for c in counters),
+            "times": self.latency.counts,
         }
 
     # -- one connection ----------------------------------------------------------------------------------

@@ -10,7 +10,14 @@ import trio
 
 from supervisor.channel import CallError, Channel
 
-STATISTICS = {"sessions": 2, "connections": 3, "bytes_read": 100, "bytes_written": 10, "operations": 7}
+STATISTICS = {
+    "sessions": 2,
+    "connections": 3,
+    "bytes_read": 100,
+    "bytes_written": 10,
+    "operations": 7,
+    "times": [],
+}
 
 
 @pytest.fixture

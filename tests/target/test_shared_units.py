@@ -18,6 +18,7 @@ from scsipub.scsi.ports import InitiatorPort
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
 from scsipub.target.nexus import Nexus
 from scsipub.worker.connection import Connection
+from scsipub.worker.latency import Latency
 from scsipub.worker.units import OpenTarget, Units
 
 NEGOTIATED = Negotiated(
@@ -149,6 +150,7 @@ async def test_a_session_that_has_ended_may_still_be_woken_by_others(shared):
         buffer=memoryview(bytearray(1 << 20)),
         threads=trio.CapacityLimiter(1),
         hot_connections=0,
+        latency=Latency(),
     )
     connection = Connection(worker, ours, nexus, b"")
     with ours, theirs, trio.fail_after(5):

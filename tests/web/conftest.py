@@ -24,7 +24,14 @@ SESSION = {
     "iops": 0.5,
     "last_error": "",
 }
-STATISTICS = {"sessions": 1, "connections": 1, "bytes_read": 10, "bytes_written": 20, "operations": 30}
+STATISTICS = {
+    "sessions": 1,
+    "connections": 1,
+    "bytes_read": 10,
+    "bytes_written": 20,
+    "operations": 30,
+    "times": [0, 4],
+}
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from scsipub.errors import FramingLost
 from scsipub.iscsi.pdu import LogoutRequest, NopOut
 from scsipub.limits import Limits
 from scsipub.worker.connection import Connection
+from scsipub.worker.latency import Latency
 from tests.support.talk import Talk, command, full_feature, pattern, read, write
 
 
@@ -41,7 +42,8 @@ def wire_up(talk: Talk, worker: types.SimpleNamespace | None = None, limits: Lim
     theirs.setblocking(False)
     worker = worker or types.SimpleNamespace(
         limits=limits or Limits(), out=talk.worker.out, buffer=memoryview(bytearray(1 << 20)),
-        threads=trio.CapacityLimiter(1), hot_connections=0, spinners=0, start_background=None,
+        threads=trio.CapacityLimiter(1), hot_connections=0, spinners=0, latency=Latency(),
+        start_background=None,
     )  # fmt: skip
     return Wired(talk, Connection(worker, ours, talk.nexus, b""), worker, theirs)
 

@@ -17,6 +17,7 @@ from scsipub.limits import DEFAULT
 from scsipub.target.backing import Job
 from scsipub.target.nexus import Nexus
 from scsipub.worker.connection import Connection
+from scsipub.worker.latency import Latency
 
 NEGOTIATED = Negotiated(
     session_type="Normal", initiator_name="iqn.2000-01.test:a", initiator_alias=None, target_name="t",
@@ -36,7 +37,7 @@ class Peer:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.worker = types.SimpleNamespace(
             limits=DEFAULT, out=Outbox(), buffer=memoryview(bytearray(1 << 20)),
-            threads=trio.CapacityLimiter(4), hot_connections=0, spinners=0,
+            threads=trio.CapacityLimiter(4), hot_connections=0, latency=Latency(), spinners=0,
         )  # fmt: skip
         self.nexus = Nexus(DEFAULT, {}, lambda: None)
         self.nexus.session = Session(

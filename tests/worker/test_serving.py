@@ -121,6 +121,27 @@ async def test_the_registry_tells_what_a_session_has_done(bench):
     assert "5/2100" in said["last_error"]
 
 
+async def test_the_busiest_sessions_are_told_when_only_some_are_asked_for(bench):
+    idle, busy = await bench.open(), await bench.open()
+    for block in range(5):
+        await busy.read(block, 1)
+    every = await bench.line.call("sessions", {})
+    told = await bench.line.call("sessions", {"most": 1})
+
+    assert len(every) == 2
+    assert [said["operations"] for said in told] == [max(said["operations"] for said in every)]
+    await idle.read(0, 1)
+
+
+async def test_every_command_counts_once_in_how_long_commands_took(bench):
+    peer = await bench.open()
+    await peer.write(0, b"x" * 1024)
+    await peer.read(0, 8)
+    said = await bench.line.call("statistics")
+
+    assert sum(said["times"]) == said["operations"]
+
+
 async def test_totals_outlive_their_sessions(bench):
     peer = await bench.open()
     await peer.write(0, b"x" * 1024)
