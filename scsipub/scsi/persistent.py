@@ -15,7 +15,6 @@ from scsipub.errors import CommandEnded
 from scsipub.scsi import cdb, sense
 from scsipub.scsi import reservations as machine
 from scsipub.scsi.command import Request
-from scsipub.scsi.lane import Lane
 from scsipub.scsi.medium import Data, Medium
 from scsipub.scsi.plan import Plan, clip
 from scsipub.scsi.ports import InitiatorPort, transport_id_untrusted
@@ -98,9 +97,9 @@ def reserve_out(request: Request) -> Plan:
         asked, outcome = decided[0]
         return Change(outcome.state, asked.action, asked.port)
 
-    def aborts() -> list[Lane]:
+    def aborts() -> tuple[InitiatorPort, ...]:
         outcome = decided[0][1]
-        return [lane for lane in unit.lanes if outcome.aborts and lane.port in outcome.preempted]
+        return outcome.preempted if outcome.aborts else ()
 
     def undo() -> None:
         unit.reserving = False

@@ -8,16 +8,14 @@ Knows the medium and how to refuse."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
 from scsipub.errors import CheckCondition
 from scsipub.scsi import sense
 from scsipub.scsi.medium import Data, Medium
-
-if TYPE_CHECKING:
-    from scsipub.scsi.lane import Lane
+from scsipub.scsi.ports import InitiatorPort
 
 
 class Background(Protocol):
@@ -60,7 +58,7 @@ class Plan:
     # Persistent reservations: what must be durable, and whose tasks must be gone, before ``after``; ``undo``
     # if not.
     commit: Callable[[], object] | None = None
-    aborts: Callable[[], Sequence[Lane]] | None = None
+    aborts: Callable[[], Sequence[InitiatorPort]] | None = None
     undo: Callable[[], None] | None = None
     after: Callable[[], None] | None = None  # on the event loop, after success
 

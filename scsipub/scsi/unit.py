@@ -67,6 +67,7 @@ class LogicalUnit:
     reserved_by: Lane | None = None  # RESERVE(6)
     reservations: Reservations = attrs.field(default=NOBODY, repr=False)
     reserving: bool = False  # a change of the reservations is being made durable
+    fenced: frozenset[InitiatorPort] = frozenset()  # about to lose their registration by PREEMPT AND ABORT
     keeps_reservations: bool = False  # there is somebody who does so: APTPL may be asked for
     sanitizing: Progress | None = None
     sanitize_failed: bool = False
@@ -93,6 +94,7 @@ class LogicalUnit:
 
         ``attention`` waits for its first command (POWER_ON, NEXUS_LOSS)."""
         lane = Lane(self, nexus, port or InitiatorPort(nexus), luns, peers, target_port=target_port)
+        lane.fenced = lane.port in self.fenced  # a new session does not get out of it
         if attention is not None:
             lane.attentions.add(attention)
         self.lanes += (lane,)
@@ -265,6 +267,13 @@ class LogicalUnit:
     def raise_attention_for(self, lane: Lane, attention: Attention) -> None:
         lane.attentions.add(attention)
         self.refresh_lane(lane)
+
+    def fence(self, ports: Iterable[InitiatorPort]) -> None:
+        """Nothing of these may begin any more, nor of sessions that they begin; of all others it may."""
+        self.fenced = frozenset(ports)
+        for lane in self.lanes:
+            lane.fenced = lane.port in self.fenced
+        self.refresh()
 
     def commands_cleared(self, lanes: Iterable[Lane]) -> None:
         """Another nexus aborted their tasks (CLEAR TASK SET, PREEMPT AND ABORT with TAS=0).  SAM-5 §5.6."""

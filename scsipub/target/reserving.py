@@ -29,26 +29,20 @@ NOT_KEPT = (0x04, 0x44, 0x00)
 
 def reserve(nexus: "Nexus", task: Task, plan: Plan, backing: Backing) -> None:
     """The parameter list has been read and the outcome decided: make it so."""
-    lanes = list(plan.aborts()) if plan.aborts is not None else []
-    if not lanes:
-        _keep(nexus, task, plan, backing, lanes, [])
+    ports = plan.aborts() if plan.aborts is not None else ()
+    if not ports:
+        _keep(nexus, task, plan, backing, [])
         return
-    for lane in lanes:
-        lane.fenced = True
-        backing.unit.refresh_lane(lane)
-    lost = _end_tasks(nexus, task, lanes)
-    _after_all(_within_reach(nexus, lanes), lambda: _keep(nexus, task, plan, backing, lanes, lost))
+    backing.unit.fence(ports)
+    lost = _end_tasks(nexus, task, [lane for lane in backing.unit.lanes if lane.fenced])
+    _after_all(_within_reach(nexus), lambda: _keep(nexus, task, plan, backing, lost))
 
 
-def _within_reach(nexus: "Nexus", lanes: list[Lane]) -> list[Backing]:
-    """Where a fenced nexus may have a thread that writes to this unit: its EXTENDED COPY runs at whichever
-    of its units it was sent to."""
-    reached: dict[int, Backing] = {}
-    for other in nexus.management.siblings:
-        paths = other.paths.values()
-        if any(path.lane in lanes for path in paths):
-            reached |= {id(path.backing): path.backing for path in paths}
-    return list(reached.values())
+def _within_reach(nexus: "Nexus") -> list[Backing]:
+    """Every unit of the target.  Who is fenced may have a thread at work for a session that has ended, and
+    an EXTENDED COPY writes to this unit from the one that it was sent to."""
+    paths = [path for other in nexus.management.siblings for path in other.paths.values()]
+    return list({id(path.backing): path.backing for path in paths}.values())
 
 
 def _after_all(backings: list[Backing], then: Callable[[], None]) -> None:
@@ -80,12 +74,8 @@ def _end_tasks(nexus: "Nexus", but: Task, lanes: list[Lane]) -> list[Lane]:
     return lost
 
 
-def _keep(
-    nexus: "Nexus", task: Task, plan: Plan, backing: Backing, lanes: list[Lane], lost: list[Lane]
-) -> None:
+def _keep(nexus: "Nexus", task: Task, plan: Plan, backing: Backing, lost: list[Lane]) -> None:
     def kept(error: str | None) -> None:
-        for lane in lanes:
-            lane.fenced = False
         if error is not None:
             if plan.undo is not None:
                 plan.undo()
@@ -93,7 +83,7 @@ def _keep(
             if plan.after is not None:
                 plan.after()
             backing.unit.commands_cleared([lane for lane in lost if lane.attached])
-        backing.unit.refresh()
+        backing.unit.fence(())  # last: threads look, too
         nexus.post(lambda: _answer(nexus, task, plan, error))
 
     change = plan.commit() if plan.commit is not None else None

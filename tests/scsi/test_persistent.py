@@ -155,7 +155,7 @@ def test_a_change_is_decided_then_made_durable_then_made():
     before = disk.unit.reservations
     plan.run(disk.medium, struct.pack(">QQ8x", 2, 1))
     assert plan.commit().state.kind == 3
-    assert plan.aborts() == [disk.lane]
+    assert plan.aborts() == (disk.lane.port,)
     assert disk.unit.reservations is before
     assert out(disk, Action.CLEAR, key=1).status == sense.BUSY
 

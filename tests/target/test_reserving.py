@@ -4,6 +4,7 @@ Two nexuses, one unit.  A holds a Write Exclusive reservation for registrants, B
 preempts B."""
 
 import struct
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -129,6 +130,38 @@ def test_whose_tasks_were_aborted_hears_of_it(cluster: Cluster) -> None:
     b.initiator(read(20))
     b.initiator(read(21))
     b.target(Sense(20, *REGISTRATIONS_PREEMPTED), Sense(21, *COMMANDS_CLEARED))
+
+
+def test_preempt_and_abort_waits_for_a_thread_of_a_session_that_has_ended(cluster: Cluster) -> None:
+    """The connection is lost, the write that it brought is still on its way to the disk."""
+    a, b = cluster.a, cluster.b
+    b.held = True
+    b.initiator(write_through(8))
+    b.do(b.nexus.close)
+
+    a.initiator(preempt())
+    a.target()
+    b.thread()
+    a.settle()
+    a.target(good(7))
+
+
+def test_a_new_session_of_the_fenced_is_fenced(cluster: Cluster) -> None:
+    """Otherwise what it writes while the new state is being kept could arrive after GOOD."""
+    a, b = cluster.a, cluster.b
+    asked: list[Callable[[str | None], None]] = []
+    a.backings[0].keep = lambda change, done: asked.append(done)
+    b.do(b.nexus.close)
+    a.initiator(preempt())
+
+    again = a.another(initiator_name=B)
+    again.initiator(write(9, 0, data=pattern(512)))
+    again.target(conflict(9))
+
+    a.do(lambda: asked[0](None))
+    a.target(good(7))
+    again.initiator(read(10))
+    again.target(Sense(10, *REGISTRATIONS_PREEMPTED))
 
 
 def test_preempt_and_abort_waits_for_a_thread_of_the_fenced_at_another_unit() -> None:
