@@ -15,6 +15,7 @@ from scsipub.bench.client import run
 from scsipub.bench.job import Digests, Job, Report
 from scsipub.bench.plot import draw
 from scsipub.bench.wire import TargetError, Url
+from scsipub.cli.options import failures_in_plain_words
 from scsipub.cli.show import console, error_console, harmless, show_json, show_table
 from scsipub.errors import OperatorError
 
@@ -45,17 +46,26 @@ def bench(url: str, sweep: bool, plot: Path | None, yes: bool, as_json: bool, **
 
     The secret of USER comes from $SCSIPUB_CHAP_SECRET, or is asked for; as in other tools USER%SECRET works
     too, but everybody on the machine can see that.  Reads only, unless --read says less than 100."""
+    with failures_in_plain_words(as_json):
+        _bench(url, sweep, plot, yes, as_json, job)
+
+
+def _bench(url: str, sweep: bool, plot: Path | None, yes: bool, as_json: bool, job: dict[str, Any]) -> None:
     if job["read_percent"] < 100 and not yes:
         click.confirm("This overwrites what is on the disk.  Go on?", abort=True, err=True)
     try:
         where = Url.parse(url)
+    except ValueError as error:
+        raise OperatorError(f"{harmless(str(error))}.") from None
+    try:
         if where.user and not where.secret:
             secret = os.environ.get(SECRET) or click.prompt("CHAP secret", hide_input=True, err=True)
             where = attrs.evolve(where, secret=secret)
         jobs = [Job(**job | {"depth": depth}) for depth in (SWEEP if sweep else (job["depth"],))]
         reports = list(_measure(where, jobs))
     except OSError as error:
-        raise OperatorError(f"{harmless(url)}: {error}", "Is a target listening there?") from None
+        why = error.strerror or error
+        raise OperatorError(f"{where.host}:{where.port}: {why}.", "Is a target listening there?") from None
     except (ValueError, TargetError) as error:
         raise OperatorError(harmless(str(error)), "See scsipub bench --help.") from None
     if plot is not None:
