@@ -18,7 +18,7 @@ SOCKETS = {"socket", "ssl", "select", "selectors"}
 CLOCKS = {"time", "datetime", "sched"}
 FILES = {"os", "pathlib", "shutil", "tempfile", "mmap", "fcntl", "io"}
 PROCESSES = {"subprocess", "multiprocessing", "threading", "signal", "concurrent"}
-ABOVE = {f"scsipub.{room}" for room in ("worker", "control", "web", "cli", "store", "bench")}
+ABOVE = {f"scsipub.{room}" for room in ("worker", "control", "web", "cli", "store", "bench", "faults")}
 CORE = {f"scsipub.{room}" for room in ("iscsi", "scsi", "storage", "target")}
 
 # room -> what it must not import.  A name stands for itself and everything below it.
@@ -65,6 +65,14 @@ WALLS = {
     # The client's end: it runs where there is no daemon.
     "scsipub/connect": CORE | ABOVE | {"supervisor"},
     "scsipub/web": CORE | {"scsipub.worker", "scsipub.control", "scsipub.cli"},
+    # Trouble on demand: rules are told the time and the chance; only the proxy and the disk wait.
+    "scsipub/faults": (CORE - {"scsipub.scsi"})
+    | (ABOVE - {"scsipub.faults"})
+    | {"supervisor"}
+    | CLOCKS
+    | PROCESSES,
+    "scsipub/faults/rules.py": TRIO | SOCKETS | FILES,
+    "scsipub/faults/weather.py": TRIO | SOCKETS | FILES | {"scsipub.scsi"},
     # It measures any target, so a mistake of ours must not be in both.
     "scsipub/bench": CORE | (ABOVE - {"scsipub.bench"}) | {"supervisor"},
     "supervisor": {"scsipub", "fuzz", "tests"},

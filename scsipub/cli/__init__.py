@@ -8,6 +8,7 @@ import click
 from scsipub import __version__
 from scsipub.cli.bench import bench
 from scsipub.cli.certs import certs
+from scsipub.cli.chaos import chaos
 from scsipub.cli.connect import connect
 from scsipub.cli.doctor import doctor
 from scsipub.cli.images import image
@@ -44,6 +45,7 @@ for _command in (
     connect,
     certs,
     bench,
+    chaos,
 ):
     cli.add_command(_command)
 

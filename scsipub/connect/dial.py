@@ -33,15 +33,17 @@ class Place:
     name: str
 
     @classmethod
-    def parse(cls, text: str, name: str | None = None) -> "Place":
-        """``HOST[:PORT]``; an IPv6 address with a port stands in brackets.  Raises OperatorError."""
+    def parse(cls, text: str, name: str | None = None, *, least: int = 1) -> "Place":
+        """``HOST[:PORT]``, port ``least`` to 65535; an IPv6 address with a port stands in brackets.
+
+        Raises OperatorError."""
         host, port = text, str(DEFAULT_PORT)
         if text.startswith("["):
             host, _, rest = text[1:].partition("]")
             port = rest[1:] if rest.startswith(":") else port if not rest else ""
         elif text.count(":") == 1:
             host, _, port = text.partition(":")
-        if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        if not host or not port.isascii() or not port.isdigit() or not least <= int(port) <= 65535:
             raise OperatorError(f"{text!r} is no HOST[:PORT].", "Such as disks.example.org:3261.")
         return cls(host, int(port), name or host)
 

@@ -1,0 +1,1 @@
+"""Trouble on demand, for whoever tests an initiator, a target, or us."""
