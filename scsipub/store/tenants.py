@@ -116,6 +116,8 @@ def change_tenant(connection: sa.Connection, id: str, /, **values: Any) -> Tenan
     if "tier" in values:
         tier(connection, values["tier"])
     row = schema.tenants.c.id == id
+    if not values:
+        return tenant(connection, id)
     changed(connection.execute(schema.tenants.update().where(row).values(**values)), "tenant", id)
     return tenant(connection, id)
 

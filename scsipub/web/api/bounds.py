@@ -38,25 +38,28 @@ After = Annotated[
     str | None,
     QueryParameter(max_length=LONGEST_CURSOR, pattern=PLAIN, description="`next` of the page before."),
 ]
+# What does not look like an id is not there: 404, as for any other that is not.
 TargetId = Annotated[
     str,
-    PathParameter(pattern="^[a-zA-Z0-9.:-]{1,223}$", description="A target's `id`, or its whole iSCSI name."),
+    PathParameter(max_length=255, pattern=PLAIN, description="A target's `id`, or its whole iSCSI name."),
 ]
 Lun = Annotated[int, PathParameter(ge=0, le=255, description="The number of a logical unit.")]
-SessionId = Annotated[str, PathParameter(pattern="^[a-zA-Z0-9-]{1,64}$", description="`id` of a session.")]
-TenantId = Annotated[str, PathParameter(pattern="^[a-z0-9.-]{1,63}$", description="A tenant's `id` or name.")]
-TokenId = Annotated[str, PathParameter(pattern="^[a-z0-9]{1,32}$", description="`id` of a token.")]
+SessionId = Annotated[str, PathParameter(max_length=255, pattern=PLAIN, description="`id` of a session.")]
+TenantId = Annotated[
+    str, PathParameter(max_length=255, pattern=PLAIN, description="A tenant's `id` or name.")
+]
+TokenId = Annotated[str, PathParameter(max_length=255, pattern=PLAIN, description="`id` of a token.")]
 TierName = Annotated[str, PathParameter(pattern=NAME, description="`name` of a tier.")]
 OfTenant = Annotated[
     str | None,
     QueryParameter(
-        name="tenant", pattern="^[a-z0-9.-]{1,63}$", description="Only this tenant's: id or name."
+        name="tenant", max_length=255, pattern=PLAIN, description="Only this tenant's: id or name."
     ),
 ]
 OfTarget = Annotated[
     str | None,
     QueryParameter(
-        name="target", pattern="^[a-zA-Z0-9.:-]{1,223}$", description="Only of this target: id or name."
+        name="target", max_length=255, pattern=PLAIN, description="Only of this target: id or name."
     ),
 ]
 Key = Annotated[

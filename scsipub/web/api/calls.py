@@ -4,7 +4,6 @@ Knows Litestar.  A request is read twice: here strictly, against the bounds of i
 control characters refused; then by Litestar, which hands it on."""
 
 import http
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,15 +82,17 @@ async def read_strictly(request: Anything) -> None:
         token_of(request)
     field = handler.parsed_data_field
     if field is not None:
-        fits_untrusted(await request.body(), field.annotation)
+        whole = fits_untrusted(await request.body(), field.annotation)
+        request._body = request._connection_state.body = whole
 
 
-def fits_untrusted(body: bytes, kind: Any) -> None:
-    """Is this JSON of this kind, and nothing besides?"""
+def fits_untrusted(body: bytes, kind: Any) -> bytes:
+    """Is this JSON of this kind, and nothing besides?  The same JSON, with 3.0 as 3: a number is a number."""
     try:
+        said = _integers(msgspec.json.decode(body))
+        body = msgspec.json.encode(said)
         msgspec.json.decode(body, type=kind, strict=True)
-        said = json.loads(body)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         words, _, where = str(error).partition(" - at `")
         errors = [
             {"message": words, "key": where.rstrip("`").removeprefix("$").lstrip("."), "source": "body"}
@@ -100,6 +101,17 @@ def fits_untrusted(body: bytes, kind: Any) -> None:
     for where, words in _surplus(said, kind, ""):
         errors = [{"message": words, "key": where, "source": "body"}]
         raise ValidationException(detail=f"The body does not fit: {words}", extra=errors)
+    return body
+
+
+def _integers(said: Any) -> Any:
+    if isinstance(said, float) and said.is_integer():
+        return int(said)
+    if isinstance(said, list):
+        return [_integers(each) for each in said]
+    if isinstance(said, dict):
+        return {name: _integers(value) for name, value in said.items()}
+    return said
 
 
 def _surplus(said: Any, kind: Any, where: str) -> Any:

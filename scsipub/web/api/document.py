@@ -47,10 +47,30 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         described[kind.__name__]["additionalProperties"] = False
     for name, example in EXAMPLES.items():
         described[name]["examples"] = [example]
+    _link(document["paths"])
     schemas = document["components"]["schemas"]
     if strangers := set(schemas) - set(described):
         raise LookupError(f"records that nobody describes: {strangers}")
     return {**document, "components": {**document["components"], "schemas": described}}
+
+
+def _link(paths: dict[str, Any]) -> None:
+    """What a creating request answers names the thing that others are about: `id` in their address."""
+    for path, field, parameter in (
+        ("/api/v1/targets", "id", "target_id"),
+        ("/api/v1/tenants", "id", "tenant_id"),
+        ("/api/v1/tokens", "id", "token_id"),
+    ):
+        links = {
+            door["operationId"]: {
+                "operationId": door["operationId"],
+                "parameters": {parameter: f"$response.body#/{field}"},
+            }
+            for other, doors in paths.items()
+            if f"{{{parameter}}}" in other
+            for door in doors.values()
+        }
+        paths[path]["post"]["responses"]["201"]["links"] = links
 
 
 class OurDocument(JsonRenderPlugin):
