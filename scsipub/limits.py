@@ -39,6 +39,7 @@ class Limits:
     sessions_per_source: int = limit(256, "anonymous sessions of one source: one NAT is not one person")
     penalty_malformed: float = limit(10.0, "how long a source that sent garbage is refused")
     penalty_crash: float = limit(90.0, "how long a source that crashed a session of ours is refused")
+    tunnels: int = limit(1000, "WebSocket tunnels at once: one process carries them all", most=1900)
     penalty_entries: int = limit(65536, "sources remembered; beyond it the oldest is forgiven")
 
     # -- login -------------------------------------------------------------------------------------------

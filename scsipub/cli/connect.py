@@ -14,7 +14,7 @@ SECRET_VARIABLE = "SCSIPUB_CHAP_SECRET"
 
 
 @click.command()
-@click.argument("host", metavar="HOST[:PORT]")
+@click.argument("host", metavar="HOST[:PORT]|wss://HOST[/PATH]")
 @click.option("--target", required=True, metavar="IQN", help="The target's whole name.")
 @click.option("--port", default=3260, show_default=True, help="Local port; 0 picks a free one.")
 @click.option("--ca", type=click.Path(path_type=Path), metavar="FILE", help="Believe these authorities only.")
@@ -33,6 +33,8 @@ def connect(
     quiet: bool,
 ) -> None:
     """Open a local port that carries iSCSI over TLS to HOST, port 3261 unless told otherwise.
+
+    Where only HTTPS gets out, wss://HOST carries it in a WebSocket instead.
 
     The certificate is checked first.  What open-iscsi must be told is printed, or done with --run.  Ends with
     Ctrl-C.

@@ -20,6 +20,7 @@ from scsipub.cli.show import error_console, harmless, size
 from scsipub.connect.dial import Dial, Place, Unreachable, client_context, dial_tls
 from scsipub.connect.steps import Command, Steps, shown
 from scsipub.connect.tunnel import Tunnel
+from scsipub.connect.websocket import Url, dial_websocket, is_url
 from scsipub.errors import OperatorError
 
 
@@ -38,11 +39,20 @@ class Wishes:
 
 async def keep_connected(wishes: Wishes) -> None:
     """Until SIGINT or SIGTERM.  Raises OperatorError when it cannot begin."""
-    place = Place.parse(wishes.host, wishes.name)
-    dial = functools.partial(dial_tls, place, client_context(wishes.authorities))
+    place: Place | Url
+    if is_url(wishes.host):
+        place = Url.parse(wishes.host, wishes.name)
+    else:
+        place = Place.parse(wishes.host, wishes.name)
+    context = client_context(wishes.authorities)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             looking, showing = trio.CancelScope(), trio.CancelScope()
+            dial: Dial
+            if isinstance(place, Url):
+                dial = functools.partial(dial_websocket, place, context, nursery)
+            else:
+                dial = functools.partial(dial_tls, place, context)
 
             async def until_told() -> None:
                 async for _ in signals:
@@ -57,13 +67,13 @@ async def keep_connected(wishes: Wishes) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _carry(wishes: Wishes, place: Place, dial: Dial, showing: trio.CancelScope) -> None:
+async def _carry(wishes: Wishes, place: Place | Url, dial: Dial, showing: trio.CancelScope) -> None:
     listener = await _listen(wishes.port)
     portal = f"127.0.0.1:{listener.socket.getsockname()[1]}"
     steps = wishes.steps(portal)
     console = error_console()
     tunnel = Tunnel(dial, lambda words: console.print(Text(harmless(words))))
-    console.print(Text(f"{portal} leads to {place}; the certificate is good for {place.name}."))
+    console.print(Text(f"{portal} leads to {place}; {_checked(place)}."))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(tunnel.serve, [listener])
         if not wishes.run:
@@ -75,13 +85,22 @@ async def _carry(wishes: Wishes, place: Place, dial: Dial, showing: trio.CancelS
         nursery.cancel_scope.cancel()
 
 
+def _checked(place: Place | Url) -> str:
+    if isinstance(place, Url) and not place.encrypted:
+        return "it is on this machine, and not encrypted"
+    name = place.place.name if isinstance(place, Url) else place.name
+    return f"the certificate is good for {name}"
+
+
 async def _first_look(dial: Dial) -> None:
     """Say now what would go wrong later."""
     try:
         await trio.aclose_forcefully(await dial())
     except Unreachable as why:
         raise OperatorError(
-            f"{why}.", "Is it the right host and port, and does a firewall let 3261 out?"
+            f"{why}.",
+            "Is it the right host and port, and does a firewall let it out?  Where 3261 is blocked,"
+            " wss://HOST/ goes through HTTPS.",
         ) from None
 
 

@@ -50,7 +50,7 @@ def _row(said: dict[str, Any], now: datetime.datetime) -> list[object]:
     return [
         said.get("id", "-"),
         said.get("worker", "-"),
-        f"{said.get('source', '-')}{' (TLS)' if said.get('tls') else ''}",
+        f"{said.get('source', '-')}{_way(said)}",
         said.get("initiator", "-"),
         said.get("target", "-"),
         since(said.get("since"), now),
@@ -59,6 +59,12 @@ def _row(said: dict[str, Any], now: datetime.datetime) -> list[object]:
         f"{iops:.0f}" if isinstance(iops, int | float) else "-",
         said.get("last_error") or "",
     ]
+
+
+def _way(said: dict[str, Any]) -> str:
+    if said.get("tunnel"):
+        return " (tunnel)"
+    return " (TLS)" if said.get("tls") else ""
 
 
 @session.command()

@@ -57,6 +57,7 @@ SETTINGS = (
     Setting("tls_cert", values.path, "FILE", "Certificate chain, PEM."),
     Setting("tls_key", values.path, "FILE", "Private key, PEM."),
     Setting("web_port", _PORT, "PORT", "HTTP port on loopback; 0 picks a free one."),
+    Setting("trusted_proxies", values.addresses, "ADDRESS[,…]", "Proxies whose X-Forwarded-For is believed."),
     Setting("workers", values.whole_number(1, 256), "N", "Worker processes; as many as cores unless told."),
     Setting("public_host", values.public_host, "NAME[:PORT]", "How the world reaches us, told in discovery."),
     Setting("target_address", _POLICY, "omit|fixed|mirror", "What discovery says about where targets are."),

@@ -109,6 +109,7 @@ class Config:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     web_port: int = 4000
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # whose X-Forwarded-For is believed
     workers: int = attrs.field(factory=default_workers)
     public_host: str | None = None
     target_address: TargetAddress = attrs.field()

@@ -3,6 +3,7 @@
 Knows nothing of files, variables or options: each function takes whatever was written (a string, or TOML's
 own types) and returns the value, or raises ``NotAllowed`` with the sentence that says what is allowed."""
 
+import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,17 @@ def hosts(raw: object) -> tuple[str, ...]:
             raise NotAllowed('Use addresses of this machine, such as "0.0.0.0" or ["127.0.0.1", "::1"].')
         found.append(word.strip().strip("[]"))
     return tuple(found)
+
+
+def addresses(raw: object) -> tuple[str, ...]:
+    """IP addresses: a list, or one string with commas.  None at all is allowed."""
+    words = [word for word in raw.split(",") if word.strip()] if isinstance(raw, str) else raw
+    try:
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+            raise ValueError
+        return tuple(str(ipaddress.ip_address(word.strip())) for word in words)
+    except ValueError:
+        raise NotAllowed('Use IP addresses, such as ["127.0.0.1", "::1"].') from None
 
 
 def public_host(raw: object) -> str:

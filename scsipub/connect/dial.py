@@ -62,8 +62,8 @@ def client_context(authorities: Path | None) -> ssl.SSLContext:
     return context
 
 
-async def dial_tls(place: Place, context: ssl.SSLContext) -> trio.abc.Stream:
-    """Connect and check.  Raises Unreachable, or OperatorError for what waiting does not cure."""
+async def dial_tcp(place: Place) -> trio.SocketStream:
+    """Connect.  Raises Unreachable."""
     try:
         with trio.fail_after(CONNECT_SECONDS):
             stream = await trio.open_tcp_stream(place.host, place.port)
@@ -72,6 +72,12 @@ async def dial_tls(place: Place, context: ssl.SSLContext) -> trio.abc.Stream:
     except OSError as error:
         raise Unreachable(f"{place} cannot be reached: {_root(error)}") from None
     keep_alive(stream.socket)
+    return stream
+
+
+async def dial_tls(place: Place, context: ssl.SSLContext) -> trio.abc.Stream:
+    """Connect and check.  Raises Unreachable, or OperatorError for what waiting does not cure."""
+    stream = await dial_tcp(place)
     secured = trio.SSLStream(stream, context, server_hostname=place.name, https_compatible=True)
     try:
         with trio.fail_after(HANDSHAKE_SECONDS):
@@ -89,7 +95,8 @@ async def dial_tls(place: Place, context: ssl.SSLContext) -> trio.abc.Stream:
                 ) from None
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
                 raise OperatorError(
-                    f"{place} does not speak TLS as we do: {cause.reason}.", "Is it the port for TLS?"
+                    f"{place} does not speak TLS as we do: {cause.reason}.",
+                    f"Is it the port for TLS, and {place.name} a name it has a certificate for?",
                 ) from None
             raise Unreachable(f"{place} closed the connection in the TLS handshake") from None
         raise

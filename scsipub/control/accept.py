@@ -36,6 +36,7 @@ class Guest:
     source: str
     worker: tuple[int, int]
     logged_in: bool = False
+    tunnel: bool = False
 
 
 def listen(portal: Portal, backlog: int) -> list[socket.socket]:
@@ -107,7 +108,7 @@ def admit(control: "Control", sock: socket.socket, address: tuple[str, int], por
         return
     try:
         local = sock.getsockname()
-        _keep_alive(sock)
+        keep_alive(sock)
     except OSError:
         control.sources.leaves(source, now, logged_in=False)
         return
@@ -124,6 +125,34 @@ def admit(control: "Control", sock: socket.socket, address: tuple[str, int], por
     hand_over(control, worker, arrival, sock.fileno())
 
 
+def admit_tunnel(control: "Control", fd: int, address: str, port: int, encrypted: bool) -> bool:
+    """The same for a connection that came inside a WebSocket: ``fd`` is one end of a socket pair.
+
+    False: a bound was broken, or nobody can serve it."""
+    now, source = monotonic(), sys.intern(address)
+    control.connections += 1
+    worker = control.least_loaded()
+    tunnels = sum(guest.tunnel for guest in control.guests.values())
+    full = tunnels >= control.config.limits.tunnels
+    if worker is None or full or control.sources.arrives(source, now) is not None:
+        control.refused += 1
+        return False
+    control.tunnels += 1
+    arrival = Arrival(
+        id=uuid.uuid4().hex[:16],
+        source=source,
+        source_port=port,
+        local="",
+        local_port=0,
+        portal=control.tls.tunnel_portal,
+        tls=encrypted,
+        accepted=now,
+        relayed=True,
+        tunnel=True,
+    )
+    return hand_over(control, worker, arrival, fd)
+
+
 def hand_over(control: "Control", worker: Worker, arrival: Arrival, fd: int) -> bool:
     """Give a connection to a worker.  False: it could not take it, and the connection is lost."""
     place = (worker.index, worker.incarnation)
@@ -136,13 +165,14 @@ def hand_over(control: "Control", worker: Worker, arrival: Arrival, fd: int) -> 
         control.sources.leaves(arrival.source, monotonic(), logged_in=False)
         control.guests.pop(arrival.id, None)
         return False
-    control.guests[arrival.id] = Guest(arrival.source, place)
+    control.guests[arrival.id] = Guest(arrival.source, place, tunnel=arrival.tunnel)
     control.load[place] = control.load.get(place, 0) + 1
     return True
 
 
-def _keep_alive(sock: socket.socket) -> None:
-    """A dead peer is noticed within two minutes, whatever the session says."""
+def keep_alive(sock: socket.socket) -> None:
+    """A dead peer is noticed within two minutes, whatever the session says.  Set on a listening socket, all
+    that it accepts have it."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)

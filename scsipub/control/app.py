@@ -88,7 +88,7 @@ class Control:
         self.load: dict[Place, int] = {}
         self.counted: dict[Place, dict[str, int]] = {}  # what each worker said last
         self.buried: Counter[str] = Counter()  # what those had counted that are gone
-        self.connections = self.refused = self.handed_on = 0
+        self.connections = self.refused = self.handed_on = self.tunnels = 0
         self.logins = self.login_failures = self.crashes = 0
         self.pool = WorkerPool(
             PoolSpec(

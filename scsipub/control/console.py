@@ -129,6 +129,7 @@ class Console:
                 "connections": control.connections,
                 "refused": control.refused,
                 "handed_on": control.handed_on,
+                "tunnels": control.tunnels,
                 "logins": control.logins,
                 "login_failures": control.login_failures,
                 "malformed": dict(control.complaints.counts),

@@ -29,6 +29,8 @@ class TlsPortals:
         self.portals = [(i, portal) for i, portal in enumerate(config.portals) if portal.tls]
         self.hosts = sorted({host_of(p.public_host) for _, p in self.portals if p.public_host})
         self.waiting = bool(self.portals)
+        # Whose target port tunnels use: what comes by WebSocket is much like what comes by TLS.
+        self.tunnel_portal = self.portals[0][0] if self.portals else 0
         self.said: tuple[str, str] | None = None
 
     def settings(self) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ are served: each trouble is said once, and the next try comes by itself.
 The process holds no secret and is trusted with nothing: what is not public it can only ask for with a token
 that a stranger has shown it, and control looks at that token for each call."""
 
+import contextlib
 import functools
 import logging
 import os
@@ -19,7 +20,7 @@ import trio
 
 from scsipub.certificates import host_of
 from scsipub.config import Portal
-from scsipub.control.accept import listen
+from scsipub.control.accept import admit_tunnel, keep_alive, listen
 from scsipub.control.admin_token import AdminToken
 from scsipub.control.api.door import Door
 from scsipub.control.api.methods import make_door
@@ -78,6 +79,7 @@ class WebProcess:
             warn("no admin token", why=error.what, do=error.do)
         try:
             [self.listener] = listen(Portal(host=ADDRESS, port=config.web_port), BACKLOG)
+            keep_alive(self.listener)  # an idle tunnel may have lost its other end
         except OperatorError as error:
             warn("no web interface", why=error.what, do="Choose another --web-port.")
             return None
@@ -137,14 +139,29 @@ class WebProcess:
             "status": self.status,
             "disks": self.disks,
             "images": self.images,
+            "tunnel": self.tunnel,
             **self.door.handlers(),
         }
 
     def settings(self, params: Any, fds: list[int]) -> Any:
-        """The port to serve."""
+        """The port to serve, and what to know for it."""
         if self.listener is None:
             raise CallError("no_port", "There is no port to serve.")
-        return Reply({}, fds=[os.dup(self.listener.fileno())])
+        config = self.control.config
+        said = {"tunnels": config.limits.tunnels, "trusted_proxies": list(config.trusted_proxies)}
+        return Reply(said, fds=[os.dup(self.listener.fileno())])
+
+    def tunnel(self, params: Any, fds: list[int]) -> Any:
+        """One end of a socket pair: to a worker with it, as if we had accepted it from there."""
+        with contextlib.ExitStack() as closing:
+            for fd in fds:
+                closing.callback(os.close, fd)
+            source, port = str(params["source"]), int(params["source_port"])
+            if len(fds) != 1 or not admit_tunnel(
+                self.control, fds[0], source, port, bool(params["encrypted"])
+            ):
+                raise CallError("busy", "No more connections are taken now.")
+        return True
 
     async def status(self, params: Any, fds: list[int]) -> Any:
         """What everybody may know: numbers, no names and no addresses."""

@@ -37,7 +37,8 @@ class Arrival(_Json):
     accepted: float
     head: str = ""  # base64 of what another worker has read of it already
     answered: int = 0  # and how many responses that has sent
-    relayed: bool = False  # that one still does its TLS; the socket is a pipe to it
+    relayed: bool = False  # somebody else does its TLS; the socket is a pipe to them
+    tunnel: bool = False  # came inside a WebSocket, over the web process
 
 
 @attrs.frozen(kw_only=True)

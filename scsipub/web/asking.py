@@ -3,7 +3,7 @@
 Knows the channel and trio's clock.  However many ask, control and the workers hear each public question at
 most once a second: the answer is kept that long, and who comes while it is on its way waits for the same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -79,9 +79,15 @@ class Asking:
             f"api.{method}", {"token": token, "ask": dict(ask or {}), "key": key}, CHANGE_SECONDS
         )
 
-    async def _ask(self, method: str, params: dict[str, Any], seconds: float = ANSWER_SECONDS) -> Any:
+    async def tunnel(self, said: Mapping[str, Any], fd: int) -> None:
+        """Have a worker serve a connection, of which it gets this end.  Raises Refused, Unanswered."""
+        await self._ask("tunnel", dict(said), fds=(fd,))
+
+    async def _ask(
+        self, method: str, params: dict[str, Any], seconds: float = ANSWER_SECONDS, fds: Sequence[int] = ()
+    ) -> Any:
         try:
-            return await self._channel.call(method, params, timeout=seconds)
+            return await self._channel.call(method, params, fds, timeout=seconds)
         except ChannelClosed as error:
             raise Unanswered(str(error)) from None
         except CallError as error:

@@ -70,6 +70,7 @@ class Session:
     source: str
     since: str
     tls: bool
+    tunnel: bool
     bytes_read: int
     bytes_written: int
     operations: int

@@ -8,8 +8,8 @@ import os
 import resource
 
 NICENESS = 10
-# Connections, each a few kilobytes, and what the process itself has open.
-DESCRIPTORS = 512
+# Connections, each some kilobytes; a tunnel needs two; and what the process itself has open.
+DESCRIPTORS = 4096
 OOM_SCORE = "500"  # when memory ends, this goes before a worker does
 
 

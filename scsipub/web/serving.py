@@ -12,14 +12,19 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve as serve_http
 
+from scsipub.web import websockets
 from scsipub.web.app import make_app
 from scsipub.web.asking import Asking
+from scsipub.web.tunnel import Tunnels
 from supervisor.channel import CallError
 from supervisor.child import child_channel
 
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 16 * 1024
 END_SECONDS = 0.5
+# What a WebSocket may send at once, and how much of that may wait for who it is for.
+MESSAGE_BYTES = 64 * 1024
+MESSAGES = 4
 
 
 def settings(port_fd: int) -> Config:
@@ -33,7 +38,8 @@ def settings(port_fd: int) -> Config:
     config.h11_max_incomplete_size = HEADER_BYTES
     config.h2_max_concurrent_streams = 16
     config.h2_max_header_list_size = HEADER_BYTES
-    config.websocket_max_message_size = HEADER_BYTES
+    config.websocket_max_message_size = MESSAGE_BYTES
+    config.max_app_queue_size = MESSAGES
     config.graceful_timeout = END_SECONDS
     config.shutdown_timeout = END_SECONDS
     return config
@@ -45,10 +51,12 @@ async def serve(channel_fd: int) -> None:
     # It would write a traceback for each connection that finds no descriptor left.
     logging.getLogger("trio.serve_listeners").setLevel(logging.CRITICAL)
     async with child_channel(channel_fd) as control:
-        _, fds = await control.call_with_fds("configure", {})
-        if len(fds) != 1:
+        said, fds = await control.call_with_fds("configure", {})
+        if len(fds) != 1 or not isinstance(said, dict):
             raise CallError("no_port", "Control sent no port to serve.")
-        app = make_app(Asking(control))
+        asking = Asking(control)
+        app = make_app(asking, Tunnels(asking, said["tunnels"], tuple(said["trusted_proxies"])))
+        websockets.install()
 
         server = partial(
             serve_http, app, settings(fds[0]), shutdown_trigger=control.draining.wait, mode="asgi"

@@ -75,6 +75,7 @@ class Live:
             "source": self.arrival.source,
             "since": datetime.fromtimestamp(self.since, UTC).isoformat(timespec="seconds"),
             "tls": self.arrival.tls,
+            "tunnel": self.arrival.tunnel,
             "bytes_read": counters.bytes_read,
             "bytes_written": counters.bytes_written,
             "operations": counters.operations,

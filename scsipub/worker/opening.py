@@ -138,6 +138,8 @@ async def _begin(
 
 async def _visible(worker: "Worker", logged_in: LoggedIn, arrival: Arrival) -> Visible:
     policy = worker.portals[arrival.portal]
+    if arrival.tunnel:  # no address of ours leads through it
+        policy = attrs.evolve(policy, target_address="omit")
     if logged_in.target is not None:
         return Visible((sys.intern(logged_in.target.name),), policy, arrival)
     try:

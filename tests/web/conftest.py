@@ -8,6 +8,7 @@ import pytest
 from scsipub.store.store import open_store
 from scsipub.web.app import make_app
 from scsipub.web.asking import Asking
+from scsipub.web.tunnel import Tunnels
 from supervisor.channel import Channel, channel_pair
 from tests.support.control_parts import keep
 
@@ -18,6 +19,7 @@ SESSION = {
     "source": "198.51.100.77",
     "since": "2026-01-31T12:00:00+00:00",
     "tls": False,
+    "tunnel": False,
     "bytes_read": 1,
     "bytes_written": 2,
     "operations": 3,
@@ -51,7 +53,9 @@ async def site(nursery, tmp_path):
     here = Channel(ours, {})
     await nursery.start(here.run)
     await nursery.start(there.run)
-    transport = httpx.ASGITransport(app=make_app(Asking(here)))
+    asking = Asking(here)
+    app = make_app(asking, Tunnels(asking, 2, ("127.0.0.1",)))
+    transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://disks.example.org") as client:
         yield SimpleNamespace(
             get=client.get,
@@ -61,5 +65,6 @@ async def site(nursery, tmp_path):
             house=house,
             admin={"Authorization": f"Bearer {token_file.read_text().strip()}"},
             hang_up=there.close,
+            app=app,
         )
     opened.engine.close()
