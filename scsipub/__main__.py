@@ -17,6 +17,11 @@ def main() -> None:
 
         web(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["convert"]:
+        from scsipub.convert.program import main as convert
+
+        convert(sys.argv[2:])
+        return
     from scsipub.cli import main as command_line
 
     command_line()

@@ -51,6 +51,12 @@ WALLS = {
     | SOCKETS
     | CLOCKS
     | (PROCESSES - {"threading"}),
+    # It reads what strangers made, and is a program of its own.
+    "scsipub/convert": (CORE - {"scsipub.storage"})
+    | ABOVE
+    | {"scsipub.config", "supervisor"}
+    | TRIO
+    | SOCKETS - {"selectors"},
     "scsipub/target": ABOVE | {"scsipub.config", "supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
     # Rows and secrets, and the actor that has the one thread at them; disks are somebody else's.
     "scsipub/store": CORE | (ABOVE - {"scsipub.store"}) | {"scsipub.config"} | (TRIO - {"trio"}) | PROCESSES,

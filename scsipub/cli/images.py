@@ -3,7 +3,9 @@
 The command takes images in itself, so that a daemon is not needed and never touches what it was not told of;
 a running daemon is then asked to offer the new one."""
 
+import contextlib
 import datetime
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -12,6 +14,7 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -20,11 +23,13 @@ from rich.progress import (
 from scsipub.cli.daemon import DaemonAbsent, ask
 from scsipub.cli.options import reading
 from scsipub.cli.show import error_console, show_json, show_table, size
-from scsipub.cli.sources import CheckedStream, Source, file_name, opened
+from scsipub.cli.sources import file_name, opened
+from scsipub.cli.taking_in import Declaration, Report, take_in
 from scsipub.config import Config
 from scsipub.errors import OperatorError
 from scsipub.storage.decompress import COMPRESSIONS
-from scsipub.storage.images import FORMATS, Declared, Image, ImageStore, declared_by
+from scsipub.storage.formats import FORMATS, Declared, declared_by
+from scsipub.storage.images import ImageStore
 
 
 @click.group()
@@ -42,27 +47,33 @@ def image() -> None:
 @click.option("--sha256", help="What the source must hash to, as its publisher says; else nothing is kept.")
 @reading
 def add(config: Config, as_json: bool, source: str, **declared: str | None) -> None:
-    """Take in an image: raw or ISO, also packed with gz, xz, bz2 or zst.
+    """Take in an image: raw, ISO or qcow2, also packed with gz, xz, bz2 or zst.
 
-    SOURCE is a file, an http:// or https:// address, or - for standard input.
+    SOURCE is a file, an http:// or https:// address, or - for standard input.  What format it is, is said by
+    --format, or by the name's suffix, or where that says nothing by its first bytes; then never again.
     """
     expected = _expected_sha256(declared["sha256"])
-    said = declaration(source, declared["name"], declared["format_"], declared["compression"])
+    said = declared_in_words(source, declared["name"], declared["format_"], declared["compression"])
     config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with opened(source) as stream:
-        added = _take_in(ImageStore(config.images_dir), stream, said, source, expected, quiet=as_json)
+    declaration = Declaration(
+        said, "standard input" if source == "-" else source, expected, config.limits, _now()
+    )
+    with opened(source) as stream, _bar(said.name, quiet=as_json) as progress:
+        added = take_in(ImageStore(config.images_dir), stream, declaration, progress)
     target = f"{config.iqn_prefix}:image.{added.name}"
     offered = _told_the_daemon(config, added.name)
     if as_json:
         show_json(attrs.asdict(added) | {"target": target, "offered": offered})
         return
-    click.echo(f"{added.name}: {size(added.bytes)}, sha256 {added.sha256}")
+    click.echo(f"{added.name}: {size(added.bytes)}, from {added.format}, sha256 {added.sha256}")
     click.echo(f"Offered as {target}" if offered else f"The next `scsipub serve` offers it as {target}")
 
 
-def declaration(source: str, name: str | None, format_: str | None, compression: str | None) -> Declared:
+def declared_in_words(
+    source: str, name: str | None, format_: str | None, compression: str | None
+) -> Declared:
     """What the source is, from the options and, where they are silent, from its name."""
-    said_by_name = Declared("", "raw", "none")
+    said_by_name = Declared("", None, "none")
     if source != "-":
         try:
             said_by_name = declared_by(file_name(source))
@@ -82,9 +93,12 @@ def _expected_sha256(said: str | None) -> str | None:
     return said.lower() if said else None
 
 
-def _take_in(
-    store: ImageStore, source: Source, said: Declared, origin: str, expected: str | None, quiet: bool
-) -> Image:
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def _bar(name: str, quiet: bool) -> Iterator[Report]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -94,18 +108,15 @@ def _take_in(
     )
     # On stderr, and only for eyes: a pipe gets the result and nothing else.
     out = error_console()
-    with Progress(*columns, console=out, disable=quiet or not out.is_terminal, transient=True) as bar:
-        task = bar.add_task(said.name, total=source.total)
-        return store.add(
-            CheckedStream(source, expected),
-            said.name,
-            format=said.format,
-            compression=said.compression,
-            imported=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            origin="standard input" if origin == "-" else origin,
-            total=source.total,
-            progress=lambda bytes_in, total, bytes_out: bar.update(task, completed=bytes_in),
-        )
+    with Progress(*columns, console=out, disable=quiet or not out.is_terminal, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(doing: str, done: int, total: int | None) -> None:
+            if doing not in tasks:
+                tasks[doing] = bars.add_task(f"{name}: {doing}", total=total)
+            bars.update(tasks[doing], completed=done, total=total)
+
+        yield report
 
 
 def _told_the_daemon(config: Config, name: str) -> bool:
@@ -114,6 +125,9 @@ def _told_the_daemon(config: Config, name: str) -> bool:
     except DaemonAbsent:
         return False
     return True
+
+
+image.add_command(add, "import")
 
 
 @image.command("list")

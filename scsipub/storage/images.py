@@ -4,39 +4,30 @@
     <name>.json    its record: format, length, sha256 of the bytes as served, when it came and from what
     .incoming-*    an image on its way in; locked while its import lives
 
-An image is there once both files are.  Its format and its packing were declared, by a person or by the
-suffix of the file it came from, and are never guessed from the bytes: a raw image that begins like a qcow2
-one is served as the raw bytes it is.
+An image is there once both files are.  Its bytes are raw, whatever it came as: ``formats`` says what that may
+be, and the record keeps it.
 
 Knows files and bytes.  Where the bytes come from is the caller's: anything with ``read``."""
 
 import contextlib
-import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import attrs
 
 from scsipub.errors import OperatorError
 from scsipub.storage.base import Base
-from scsipub.storage.decompress import COMPRESSIONS, unpacked_untrusted
+from scsipub.storage.decompress import unpacked_untrusted
 from scsipub.storage.files import sync_directory
+from scsipub.storage.formats import RAW, check_format
+from scsipub.storage.sparse import SparseWriter, too_large
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
-_BLOCK = 64 * 1024  # zeros of this size become a hole
-_ZEROS = bytes(_BLOCK)
 _INCOMING = ".incoming-"
-
-# What a sector on the original medium was: the image is filled up to a multiple of it.
-FORMATS = {"raw": 512, "iso": 2048}
-_SUFFIX_FORMATS = {"img": "raw", "raw": "raw", "bin": "raw", "dd": "raw", "iso": "iso"}
-_SUFFIX_PACKING = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst"}
-_FOREIGN = {"qcow2", "qcow", "vmdk", "vdi", "vhd", "vhdx", "zip", "7z", "tar", "tgz"}
 
 Progress = Callable[[int, int | None, int], None]  # bytes in, of how many (None: unknown), bytes out
 
@@ -52,20 +43,11 @@ class Image:
     """The record of one image."""
 
     name: str
-    format: str
+    format: str  # what it came as; its bytes are raw
     bytes: int
-    sha256: str
+    sha256: str  # of the bytes as served
     imported: str  # ISO 8601, as the caller's clock said
     source: str = ""  # what it was made from, for people
-
-
-@attrs.frozen
-class Declared:
-    """What the name of a file says of it."""
-
-    name: str
-    format: str
-    compression: str
 
 
 def check_name(name: str) -> str:
@@ -76,29 +58,6 @@ def check_name(name: str) -> str:
             "Use up to 63 small letters, digits, dots and hyphens, beginning with a letter or digit.",
         )
     return name
-
-
-def declared_by(file_name: str) -> Declared:
-    """Read ``Debian_12.iso.xz`` as an ISO image packed with xz, to be called ``debian-12``.
-
-    A suffix that is not known belongs to the name, and the image is raw; OperatorError for formats that would
-    be served as garbage."""
-    stem = os.path.basename(file_name).lower()
-    compression, format_ = "none", "raw"
-    head, dot, suffix = stem.rpartition(".")
-    if dot and suffix in _SUFFIX_PACKING:
-        compression, stem = _SUFFIX_PACKING[suffix], head
-        head, dot, suffix = stem.rpartition(".")
-    if dot and suffix in _FOREIGN:
-        raise OperatorError(
-            f"{file_name} is a {suffix} file, and only raw and iso images are taken.",
-            "Make a raw image of it, for example with: qemu-img convert -O raw IN OUT; "
-            "or declare it raw to serve its bytes as they are.",
-        )
-    if dot and suffix in _SUFFIX_FORMATS:
-        format_, stem = _SUFFIX_FORMATS[suffix], head
-    name = re.sub(r"[^a-z0-9.-]+", "-", stem).strip(".-")[:63].rstrip(".-")
-    return Declared(name, format_, compression)
 
 
 class ImageStore:
@@ -165,36 +124,55 @@ class ImageStore:
         """Take in an image; blocks until it is there, on the medium.
 
         On any failure, and when ``progress`` raises, nothing is left behind."""
-        check_name(name)
-        if format not in FORMATS:
-            raise OperatorError(f"The format {format!r} is not taken.", f"Use one of: {', '.join(FORMATS)}.")
-        if compression not in COMPRESSIONS:
-            raise OperatorError(
-                f"The packing {compression!r} is not known.", f"Use one of: {', '.join(COMPRESSIONS)}."
-            )
         if max_bytes is not None and compression == "none" and total is not None and total > max_bytes:
             raise too_large(max_bytes)
-        self._must_be_new(name)
-        with _incoming(self.directory) as (fd, temporary):
-            reader = _Counted(source, total, progress)
-            length, sha256 = _fill(
-                fd, unpacked_untrusted(reader.read, compression), reader, max_bytes, FORMATS[format]
-            )
-            image = Image(name, format, length, sha256, imported, origin)
-            os.fchmod(fd, 0o444)
-            os.fsync(fd)
-            self._publish(image, temporary)
-            return image
+        check_format(format, compression)
+        reader = _Counted(source, total, progress)
+        pieces = unpacked_untrusted(reader.read, compression)
+        told = (reader.told(piece) for piece in pieces)
+        return self.add_pieces(
+            told, name, format=format, imported=imported, origin=origin, max_bytes=max_bytes
+        )
 
-    def _must_be_new(self, name: str) -> None:
+    def add_pieces(
+        self,
+        pieces: Iterable[bytes],
+        name: str,
+        *,
+        format: str,
+        imported: str = "",
+        origin: str = "",
+        max_bytes: int | None = None,
+    ) -> Image:
+        """Take in an image that is unpacked already."""
+        if format not in RAW:
+            raise OperatorError(f"An image of format {format!r} must be converted.", "That is a bug of ours.")
+        with self.incoming(name) as incoming:
+            writer = SparseWriter(incoming.fd, max_bytes)
+            for piece in pieces:
+                writer.put(piece)
+            length, sha256 = writer.finish(RAW[format])
+            return incoming.publish(Image(name, format, length, sha256, imported, origin))
+
+    @contextlib.contextmanager
+    def incoming(self, name: str) -> Iterator["Incoming"]:
+        """A file for an image of this name, gone at the end unless it was published."""
+        self.must_be_new(name)
+        with _incoming(self.directory) as (fd, temporary):
+            yield Incoming(self, fd, temporary)
+
+    def must_be_new(self, name: str) -> None:
+        """OperatorError when there is such an image, or cannot be."""
+        check_name(name)
         if os.path.lexists(self.path(name)) and os.path.lexists(self._record_path(name)):
             raise OperatorError(
                 f"There is an image {name!r} already.", "Choose another name, or remove that one first."
             )
 
-    def _publish(self, image: Image, temporary: str) -> None:
+    def publish(self, image: Image, temporary: str) -> None:
+        """Give a finished file its name, and its record."""
         with _locked(self.directory):
-            self._must_be_new(image.name)
+            self.must_be_new(image.name)
             record = temporary + ".json"
             fd = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
@@ -241,10 +219,20 @@ class ImageStore:
         return gone
 
 
-def too_large(max_bytes: int) -> OperatorError:
-    return OperatorError(
-        f"The image is larger than the {max_bytes} bytes allowed.", "Make it smaller, or raise the limit."
-    )
+@attrs.frozen
+class Incoming:
+    """An image on its way in: write to ``fd``, then ``publish``."""
+
+    store: ImageStore
+    fd: int
+    path: str
+
+    def publish(self, image: Image) -> Image:
+        """It is complete: read-only from now on, on the medium, and there for everybody."""
+        os.fchmod(self.fd, 0o444)
+        os.fsync(self.fd)
+        self.store.publish(image, self.path)
+        return image
 
 
 class _Counted:
@@ -254,55 +242,19 @@ class _Counted:
         self._source = source
         self._total = total
         self._progress = progress
-        self.bytes_in = 0
+        self.bytes_in = self._bytes_out = 0
 
     def read(self, size: int) -> bytes:
         data = self._source.read(size)
         self.bytes_in += len(data)
         return data
 
-    def tell(self, bytes_out: int) -> None:
+    def told(self, piece: bytes) -> bytes:
+        """A piece that goes out, and how far we are with it."""
+        self._bytes_out += len(piece)
         if self._progress is not None:
-            self._progress(self.bytes_in, self._total, bytes_out)
-
-
-def _fill(
-    fd: int, pieces: Iterator[bytes], reader: _Counted, max_bytes: int | None, multiple: int
-) -> tuple[int, str]:
-    """Write the pieces, sparsely, filled up to a multiple; give length and sha256."""
-    digest = hashlib.sha256()
-    length = 0
-    try:
-        for piece in pieces:
-            if max_bytes is not None and length + len(piece) > max_bytes:
-                raise too_large(max_bytes)
-            digest.update(piece)
-            _write_sparse(fd, memoryview(piece), length)
-            length += len(piece)
-            reader.tell(length)
-        rest = -length % multiple
-        digest.update(bytes(rest))
-        os.ftruncate(fd, length + rest)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OperatorError(
-                f"There is no room for the image: {error.strerror}.",
-                "Free some space in the state directory.",
-            ) from error
-        raise
-    if not length:
-        raise OperatorError("The image is empty.", "Check the file it comes from.")
-    return length + rest, digest.hexdigest()
-
-
-def _write_sparse(fd: int, piece: memoryview, offset: int) -> None:
-    for start in range(0, len(piece), _BLOCK):
-        block = piece[start : start + _BLOCK]
-        if block == _ZEROS[: len(block)]:
-            continue
-        done = 0
-        while done < len(block):
-            done += os.pwrite(fd, block[done:], offset + start + done)
+            self._progress(self.bytes_in, self._total, self._bytes_out)
+        return piece
 
 
 @contextlib.contextmanager

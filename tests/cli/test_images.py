@@ -13,6 +13,7 @@ from scsipub.cli import cli
 from scsipub.storage.images import ImageStore
 from supervisor.channel import CallError
 from tests.support.control import control
+from tests.support.qcow2 import Qcow2
 
 DISK = bytes(range(256)) * 16  # 4 KiB
 
@@ -110,7 +111,7 @@ def test_what_is_no_hash_is_refused_before_anything_is_read(run, digest):
         ("ftp://example.org/a.img", "is not fetched here"),
         ("file:///etc/passwd", "is not fetched here"),
         ("http://127.0.0.1:1/a.img", "cannot be fetched"),
-        ("disk.qcow2", "qemu-img convert"),
+        ("disk.vdi", "qemu-img convert"),
     ],
 )
 def test_a_source_that_cannot_be_had_is_told_in_words(run, source, said):
@@ -126,6 +127,54 @@ def test_a_foreign_format_may_be_declared_raw(run, kept, tmp_path):
 
     assert run("add", str(file), "--format", "raw", "--name", "q").exit_code == 0
     assert kept() == {"q": DISK}
+
+
+@pytest.mark.parametrize("name", ["disk.qcow2", "disk.img", "disk.qcow2.gz", "disk.img.gz"])
+def test_a_qcow2_file_becomes_what_is_inside_whether_its_name_says_so_or_not(
+    run, kept, state, tmp_path, name
+):
+    file = bytes(Qcow2({3: DISK}).bytes())
+    (tmp_path / name).write_bytes(gzip.compress(file) if name.endswith("gz") else file)
+    published = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+
+    for words in ((), ("--name", "checked", "--sha256", published)):
+        added = json.loads(run("import", str(tmp_path / name), *words, "--json").stdout)
+        assert added["format"] == "qcow2"
+
+    image = bytes(3 * 4096) + DISK + bytes(60 * 4096)
+    assert kept() == {"disk": image, "checked": image}
+    assert json.loads(run("list", "--json").stdout)[0]["source"] == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["disk.raw", "disk.iso"])
+def test_what_is_declared_raw_stays_raw_whatever_its_first_bytes_are(run, kept, tmp_path, name):
+    file = bytes(Qcow2({3: DISK}).bytes())
+    (tmp_path / name).write_bytes(file)
+
+    run("add", str(tmp_path / name))
+    run("add", str(tmp_path / name), "--name", "declared", "--format", "raw")
+
+    assert kept() == {"disk": file, "declared": file}
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (Qcow2({}, header={"size": 1 << 62}).bytes(), "larger than the"),
+        (Qcow2({}, header={"crypt": 1}).bytes(), "encrypted"),
+        (Qcow2({0: DISK}).bytes()[:-1], "outside the file"),
+        (Qcow2({0: DISK, 1: DISK}, packed=True).bytes()[:-512], "outside the file"),
+        (b"no qcow2 at all", "not a qcow2 file"),
+    ],
+)
+def test_a_qcow2_file_that_is_refused_leaves_nothing(run, kept, state, tmp_path, file, said):
+    for name, data in (("disk.qcow2", file), ("disk.qcow2.gz", gzip.compress(file))):
+        (tmp_path / name).write_bytes(data)
+        refused = run("add", str(tmp_path / name))
+        assert refused.exit_code == 1
+        assert said in refused.stderr
+
+    assert [file.name for file in (state / "images").iterdir()] == []
 
 
 class Web(http.server.BaseHTTPRequestHandler):
