@@ -178,10 +178,11 @@ def suspend(config: Config, as_json: bool, identity: str, reason: str) -> None:
 
 @target.command()
 @click.argument("identity", metavar="ID")
+@click.option("--looked", is_flag=True, help="A medium has failed, I have seen to it: serve what is there.")
 @reading
-def resume(config: Config, as_json: bool, identity: str) -> None:
+def resume(config: Config, as_json: bool, identity: str, looked: bool) -> None:
     """Let initiators log in again, if the disks are what they should be."""
-    _one("target.resume", config, as_json, id=identity)
+    _one("target.resume", config, as_json, id=identity, looked=looked)
 
 
 @target.command()

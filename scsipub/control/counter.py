@@ -142,7 +142,8 @@ class Counter:
         return await self._shown(await self.rentals.leave(target.id, TargetState.SUSPENDED, reason))
 
     async def resume(self, ask: Ask) -> Any:
-        return await self._shown(await self.rentals.resume(self.rentals.find(ask["id"]).id))
+        target = self.rentals.find(ask["id"])
+        return await self._shown(await self.rentals.resume(target.id, ask.get("looked") is True))
 
     async def resize(self, ask: Ask) -> Any:
         lun, size = ask.get("lun", 0), ask["size"]

@@ -21,7 +21,7 @@ from scsipub.control.catalogue import Entry
 from scsipub.control.orders import Rented, Wish, plan
 from scsipub.control.rented import GROWING, RentedEntry, closed, descriptor, stored
 from scsipub.control.rented_disks import RentedDisks
-from scsipub.control.resumer import resume_all
+from scsipub.control.resumer import notice_failures, resume_all
 from scsipub.control.timeline import EVENTS_PER_TARGET, TRIMMED_EVERY, Happened, told
 from scsipub.iscsi.chap import generate_secret
 from scsipub.storage.layout import boot_id
@@ -187,11 +187,15 @@ class Rentals:
             await self._close(target)
         return target
 
-    async def resume(self, id: str) -> Target:
-        """ACTIVE again, if its disks are what they should be.  Raises Conflict if not."""
+    async def resume(self, id: str, looked: bool = False) -> Target:
+        """ACTIVE again, if its disks are what they should be.  Raises Conflict if not.
+
+        ``looked``: an operator has seen to a medium that failed, and what is there may be served."""
         target = self.find(id)
         if target.expires is not None and target.expires <= now():
             raise Conflict(f"the time of target {id} is over")
+        if looked:
+            await trio.to_thread.run_sync(self.disks.forget_failures, target)
         wrong = await trio.to_thread.run_sync(self.disks.mend, target)
         if wrong:
             raise Conflict(f"target {id} cannot be served: {'; '.join(wrong.values())}")
@@ -326,6 +330,7 @@ class Rentals:
             for target in [t for t in self.known.values() if _due(t, at)]:
                 await self.leave(target.id, TargetState.EXPIRED)
                 log.info("target %s has expired", target.id)
+            await notice_failures(self)
             self.abandoned |= {t.id for t in self.known.values() if self._over(t, at)}
             for id in self.abandoned - self.creating:
                 await self.take_back(id)

@@ -8,7 +8,7 @@ from scsipub.control.catalogue import Catalogue
 from scsipub.control.rented import base_of
 from scsipub.storage.base import SECTOR
 from scsipub.storage.durable import create_durable
-from scsipub.storage.files import remove_files, sync_directory
+from scsipub.storage.files import failures, forget_failure, remove_files, sync_directory
 from scsipub.storage.grow import grow_durable
 from scsipub.storage.layout import OverlayId, OverlayPaths, OverlayRefused
 from scsipub.storage.verify import verify_durable
@@ -51,6 +51,15 @@ class RentedDisks:
         except OSError as error:
             return f"LUN {unit.lun}: {error.strerror}"
         return ""
+
+    def failed(self) -> dict[str, str]:
+        """By unit: why the medium of its disk has failed."""
+        return failures(self.directory)
+
+    def forget_failures(self, target: Target) -> None:
+        """An operator has looked."""
+        for unit in target.units:
+            forget_failure(self.paths(unit))
 
     def grow(self, target: Target) -> None:
         """As long as the rows say."""

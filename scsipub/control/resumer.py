@@ -89,6 +89,18 @@ async def resume_all(rentals: "Rentals") -> None:
     )
 
 
+async def notice_failures(rentals: "Rentals") -> None:
+    """A medium that failed takes its target offline: only an operator can say that it is well again."""
+    failed = await trio.to_thread.run_sync(rentals.disks.failed)
+    if not failed:
+        return
+    for target in [t for t in rentals.known.values() if t.state is TargetState.ACTIVE]:
+        wrong = [f"LUN {unit.lun}: {failed[unit.id]}" for unit in target.units if unit.id in failed]
+        if wrong:
+            log.error("target %s is offline: %s", target.id, "; ".join(wrong))
+            await rentals.leave(target.id, TargetState.OFFLINE, "; ".join(wrong)[:1024])
+
+
 async def _patiently(rentals: "Rentals") -> Everything:
     from_file = list(rentals.control.config.tiers.values())
     while True:

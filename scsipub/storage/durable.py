@@ -29,10 +29,12 @@ from scsipub.storage.files import (
     Data,
     close_all,
     create_live,
+    must_not_have_failed,
     own,
     pread_all,
     pwrite_all,
     read_bits,
+    remember_failure,
     remove_files,
     sync_directory,
 )
@@ -105,6 +107,7 @@ class DurableOverlay(Overlay):
                 if part is Part.DATA:
                     own(fds[0])
             data_fd, map_fd = fds
+            must_not_have_failed(paths)
             header = Header.unpack(pread_all(map_fd, HEADER, 0), Part.MAP)
             header.must_fit(Part.MAP, sectors, base, str(paths.id))
             for what, fd, size in (
@@ -154,6 +157,10 @@ class DurableOverlay(Overlay):
         """Remove the files, for good; only then may the row go."""
         super().destroy()
         sync_directory(self.paths.directory)
+
+    def latched(self, error: OSError) -> None:
+        """The next owner must not serve it either: page cache and medium may disagree until the next boot."""
+        remember_failure(self.paths, str(error))
 
     # -- room ---------------------------------------------------------------------------------------------
 

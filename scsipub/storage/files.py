@@ -2,12 +2,21 @@
 
 Knows files, and the names and headers of ``layout``; keeps nothing."""
 
+import contextlib
 import fcntl
 import os
 
 from scsipub.storage.base import BaseIdentity
 from scsipub.storage.bitmap import Bitmap
-from scsipub.storage.layout import HEADER, Header, OverlayPaths, Part, bitmap_bytes
+from scsipub.storage.layout import (
+    HEADER,
+    Header,
+    OverlayPaths,
+    OverlayRefused,
+    Part,
+    bitmap_bytes,
+    parse_file_name,
+)
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -85,11 +94,59 @@ def create_live(
 
 def remove_files(paths: OverlayPaths) -> None:
     """Unlink whatever is there of an overlay: the bits first, for without them the data means nothing."""
-    for part in (Part.LIVE, Part.MAP, Part.DATA):
+    parts = (Part.LIVE, Part.MAP, Part.DATA, Part.FAILED)
+    for path in (paths.longer_map, *map(paths.path, parts)):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def remember_failure(paths: OverlayPaths, why: str) -> None:
+    """Nobody opens this disk again until ``forget_failure``.  As good as can be: its medium is failing."""
+    with contextlib.suppress(OSError):
+        fd = os.open(paths.path(Part.FAILED), NEW, 0o600)
         try:
-            os.unlink(paths.path(part))
-        except FileNotFoundError:
-            continue
+            pwrite_all(fd, why.encode(errors="replace")[:PIECE], 0)
+        finally:
+            os.close(fd)
+
+
+def failure(path: str) -> str | None:
+    """What ``remember_failure`` wrote to this file; None when there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        why = pread_all(fd, PIECE, 0).decode(errors="replace")
+    finally:
+        os.close(fd)
+    return f"its medium has failed, and nobody has looked at it since: {why}"
+
+
+def failures(directory: str) -> dict[str, str]:
+    """All of them: by the owner that the overlay's id names."""
+    found = {}
+    for entry in os.scandir(directory):
+        parsed = parse_file_name(entry.name)
+        if parsed is not None and parsed[1] is Part.FAILED:
+            why = failure(entry.path)
+            if why is not None:
+                found[parsed[0].owner] = why
+    return found
+
+
+def must_not_have_failed(paths: OverlayPaths) -> None:
+    """Raises OverlayRefused with the words of ``remember_failure``."""
+    why = failure(paths.path(Part.FAILED))
+    if why is not None:
+        raise OverlayRefused(why)
+
+
+def forget_failure(paths: OverlayPaths) -> None:
+    """An operator has looked, and what is there may be served."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(paths.path(Part.FAILED))
+        sync_directory(paths.directory)
 
 
 def close_all(*fds: int) -> None:

@@ -52,7 +52,7 @@ def _header(paths: OverlayPaths) -> Header:
 
 
 def _lengthen(paths: OverlayPaths, header: Header, sectors: int, base: BaseIdentity) -> None:
-    fresh = paths.path(Part.MAP) + ".new"
+    fresh = paths.longer_map
     fds = [os.open(paths.path(Part.DATA), OLD)]
     try:
         own(fds[0])

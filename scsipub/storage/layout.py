@@ -5,6 +5,7 @@
                  trimmed since; both parts rounded up to 4 KiB
     <id>.map     only for disks that last: 4 KiB header, then one bit per sector whose data is known to be on
                  the medium, rounded up to 4 KiB
+    <id>.failed  only of disks that last: their medium has failed, and why; until an operator has looked
 
 An id says whose the files are: ``d-<owner>-<lun>`` belongs to a disposable disk, ``t-<owner>-<lun>`` to a
 tenant's.  The janitor touches no name that does not read so.
@@ -28,7 +29,7 @@ HEADER = PAGE
 VERSION = 1
 
 _ID = re.compile(r"(?P<kind>[dt])-(?P<owner>[a-z0-9]{1,64})-(?P<lun>0|[1-9][0-9]{0,4})")
-_FILE = re.compile(r"(?P<id>[a-z0-9-]{1,80})\.(?P<part>data|live|map)")
+_FILE = re.compile(r"(?P<id>[a-z0-9-]{1,80})\.(?P<part>data|live|map|failed)")
 
 # magic, version, sector size, sectors, base length, base sha256, creation, boot id, owner, name
 _HEADER = struct.Struct(">8sHHQQ32s16s16sQ96s")
@@ -41,6 +42,7 @@ class Part(enum.Enum):
     DATA = "data"
     LIVE = "live"
     MAP = "map"
+    FAILED = "failed"
 
 
 _MAGIC = {Part.LIVE: b"SCSIPUBL", Part.MAP: b"SCSIPUBM"}
@@ -101,6 +103,11 @@ class OverlayPaths:
 
     def path(self, part: Part) -> str:
         return os.path.join(self.directory, f"{self.id}.{part.value}")
+
+    @property
+    def longer_map(self) -> str:
+        """What the map is called until a growth of the disk has come so far."""
+        return self.path(Part.MAP) + ".new"
 
 
 def bitmap_bytes(sectors: int) -> int:

@@ -199,7 +199,11 @@ class Overlay:
         """Remember an error that latches; give back the one to raise."""
         if (always or error.errno == errno.EIO) and self.failed is None:
             self.failed = error
+            self.latched(error)
         return OSError(errno.EIO, str(error)) if always else error
+
+    def latched(self, error: OSError) -> None:
+        """It has just happened, for the first time.  A disposable disk takes it to its grave."""
 
     def resident(self, first: int, count: int) -> bool:
         """Are these sectors of the data file in memory?  Not for several threads at once."""

@@ -6,7 +6,7 @@ again, at the bits as well."""
 import os
 
 from scsipub.storage.base import SECTOR, BaseIdentity
-from scsipub.storage.files import close_all, pread_all
+from scsipub.storage.files import close_all, must_not_have_failed, pread_all
 from scsipub.storage.layout import HEADER, Header, OverlayPaths, OverlayRefused, Part, bitmap_bytes
 
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -27,3 +27,4 @@ def verify_durable(paths: OverlayPaths, sectors: int, base: BaseIdentity) -> Non
                 raise OverlayRefused(f"{paths.id}.{part.value} has the wrong length")
         finally:
             close_all(fd)
+    must_not_have_failed(paths)

@@ -14,6 +14,7 @@ from scsipub.control.resumer import resume_all
 from scsipub.iscsi.chap import digest
 from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
 from scsipub.limits import DEFAULT
+from scsipub.storage.files import remember_failure
 from scsipub.store import journal, reservations, targets, tenants
 from scsipub.store.errors import Conflict, Exhausted, Invalid, NotFound, StoreUnavailable
 from scsipub.store.records import TargetState, UnitState
@@ -307,6 +308,31 @@ async def test_a_target_whose_disk_is_damaged_is_not_resumed(house, rentals):
     with pytest.raises(Conflict, match=r"LUN 1: .* is missing"):
         await rentals.resume(rented.target.id)
     assert rentals.find(rented.target.id).reason == "unpaid"
+
+
+async def test_a_medium_that_fails_takes_its_target_offline_until_somebody_has_looked(house, rentals):
+    """Also across a restart, and also when its files look as they should."""
+    rented = await rentals.create(WISH)
+    remember_failure(rentals.disks.paths(rented.target.units[1]), "fdatasync: Input/output error")
+
+    await rentals.tick()
+    await restarted(rentals)
+
+    found = rentals.find(rented.target.id)
+    assert found.state is TargetState.OFFLINE
+    assert found.reason.startswith("LUN 1: its medium has failed")
+    assert found.reason.endswith("fdatasync: Input/output error")
+    verdict = await logs_in(house, rented)
+    assert verdict["refuse"] == LoginStatus.SERVICE_UNAVAILABLE
+    with pytest.raises(Conflict, match="nobody has looked"):
+        await rentals.resume(rented.target.id)
+
+    done = await rentals.resume(rented.target.id, looked=True)
+
+    assert done.state is TargetState.ACTIVE
+    await rentals.tick()
+    await restarted(rentals)
+    assert rentals.find(rented.target.id).state is TargetState.ACTIVE
 
 
 # -- longer disks --------------------------------------------------------------------------------------------

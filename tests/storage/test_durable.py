@@ -13,7 +13,9 @@ import pytest
 from scsipub.storage.base import SECTOR, Base
 from scsipub.storage.disk import Disk
 from scsipub.storage.durable import CHUNK_SECTORS, DurableOverlay, create_durable
+from scsipub.storage.files import forget_failure
 from scsipub.storage.layout import HEADER, OverlayId, OverlayPaths, OverlayRefused, Part
+from scsipub.storage.verify import verify_durable
 from tests.storage.conftest import BOOT, PATTERN
 from tests.storage.volatile import Died, Promises, Volatile, fresh_durable, revive, sectors_of, work
 
@@ -22,6 +24,7 @@ OTHER_BOOT = bytes(16)
 CONTENT = [PATTERN[n * SECTOR : (n + 1) * SECTOR].ljust(SECTOR, b"\0") for n in range(SECTORS)]
 # Shares of data and of map that reached the medium unasked: the worst cases, and the middling ones.
 LUCK = [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0), (0.5, 0.5), (0.2, 0.9)]
+FILES = (Part.DATA, Part.LIVE, Part.MAP)
 MakeBase = Callable[..., Base]
 
 
@@ -98,7 +101,7 @@ def violations(base: Base, overlays: pathlib.Path, die_at: int, luck: tuple[floa
         medium.die_at = medium.calls + die_at
         promises = let_die(medium, disk, die_at, 60)
         revive(medium, old, new, random.Random(die_at), luck)
-        for part in Part:
+        for part in FILES:
             os.unlink(old.path(part))
     again = Disk.open_durable(base, new, sectors=SECTORS)
     wrong = [
@@ -262,6 +265,48 @@ def test_a_flush_that_failed_is_never_taken_back(
     assert disk.statistics().failed
 
 
+def test_a_medium_that_failed_is_refused_by_the_next_owner_until_somebody_has_looked(
+    disk: Disk, tenant: OverlayPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R7: the page cache may show what the medium never got; a new process must not serve that either."""
+    disk.write(0, b"a" * 512)
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, "injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="injected"):
+            disk.flush()
+    disk.close()
+
+    for look in (
+        lambda: Disk.open_durable(disk.base, tenant, sectors=SECTORS),
+        lambda: verify_durable(tenant, SECTORS, disk.base.identity),
+    ):
+        with pytest.raises(
+            OverlayRefused, match=r"has failed, and nobody has looked at it since: .*injected"
+        ):
+            look()
+
+    forget_failure(tenant)
+    forget_failure(tenant)  # twice does no harm
+    again = Disk.open_durable(disk.base, tenant, sectors=SECTORS)
+    assert read(again, 0, 1) == b"a" * 512
+    again.destroy()
+    assert os.listdir(tenant.directory) == []
+
+
+def test_destroying_removes_what_a_growth_and_a_failure_left(disk: Disk, tenant: OverlayPaths) -> None:
+    """A growth that was interrupted leaves a map under another name; nobody would ever sweep it."""
+    pathlib.Path(tenant.longer_map).write_bytes(b"half a map")
+    pathlib.Path(tenant.path(Part.FAILED)).write_bytes(b"why")
+
+    disk.destroy()
+
+    assert os.listdir(tenant.directory) == []
+
+
 def test_a_failed_fua_write_latches(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.write(0, b"a" * 512)
     real = os.pwritev
@@ -391,7 +436,7 @@ def test_another_base_another_length_or_another_name_are_refused(
     with pytest.raises(OverlayRefused, match="another length"):
         Disk.open_durable(disk.base, tenant, sectors=SECTORS + 1)
     other = OverlayPaths(str(overlays), OverlayId("t", "tenant2", 0), boot=BOOT)
-    for part in Part:
+    for part in FILES:
         os.rename(tenant.path(part), other.path(part))
     with pytest.raises(OverlayRefused, match="another name"):
         Disk.open_durable(disk.base, other, sectors=SECTORS)

@@ -52,7 +52,12 @@ def test_an_id_that_could_not_be_read_back_cannot_be_made(kind: str, owner: str,
 def test_paths_lie_in_the_directory() -> None:
     paths = OverlayPaths("/x", OverlayId("d", "a", 3))
 
-    assert [paths.path(part) for part in Part] == ["/x/d-a-3.data", "/x/d-a-3.live", "/x/d-a-3.map"]
+    assert [paths.path(part) for part in Part] == [
+        "/x/d-a-3.data",
+        "/x/d-a-3.live",
+        "/x/d-a-3.map",
+        "/x/d-a-3.failed",
+    ]
     assert paths.boot == boot_id()
     assert len(paths.boot) == 16
 
