@@ -1,6 +1,6 @@
 # make serve   a running daemon, nothing to install by hand.  ARGS="--port 0 --state-dir /tmp/x" are handed on.
 # make test    linter, formatter, type checker, all tests
-# The rest measure or torture: bench load conformance guest fuzz.  docs/contributing.md says what each shows.
+# The rest measure or torture: bench load conformance guest fuzz crash.  docs/contributing.md says what each shows.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +10,7 @@ PIP    := $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-
 
 TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra qemu-system-x86 ipxe-qemu tgt dosfstools mtools strace procps iproute2 postgresql stunnel4 systemd caddy
 
-.PHONY: serve test check packages bench load conformance guest fuzz docs clean
+.PHONY: serve test check packages bench load conformance guest fuzz crash docs clean
 
 serve: $(VENV)/serve.stamp
 	@exec $(PY) -m scsipub serve $(ARGS)
@@ -45,6 +45,10 @@ guest: packages $(VENV)/test.stamp
 # Runs until interrupted, or for ARGS="--seconds 120".
 fuzz: $(VENV)/test.stamp
 	$(PY) -m fuzz $(ARGS)
+
+# A disk that lasts, killed, failed and cut off at every call.
+crash: packages $(VENV)/test.stamp
+	$(PY) -m tests.crash $(ARGS)
 
 # Rewrites the parts of docs/ that come from tables in the code.
 docs: $(VENV)/test.stamp
