@@ -5,6 +5,8 @@ import attrs
 from scsipub.limits import DEFAULT, GiB, Limits
 
 DAY = 86400.0
+# With less, not even one command of a MiB would be answered while its initiator waits.
+LEAST_BYTES_PER_SECOND = 64 * 1024
 
 
 @attrs.frozen(kw_only=True)
@@ -22,6 +24,12 @@ class Tier:
     expiry_grace_seconds: float = 3 * DAY  # how long what has expired is kept
     tls_required: bool = False
     algorithm_floor: int = 5  # weakest CHAP_A
+    warn_seconds: float = DAY  # so long before its time is over a target's tenant is warned
+    # All sessions of a target together; None: as fast as it goes.  A burst not told is what a second brings.
+    iops: float | None = None
+    iops_burst: float | None = None
+    bytes_per_second: int | None = None
+    bytes_burst: int | None = None
 
 
 def anonymous(limits: Limits) -> Tier:

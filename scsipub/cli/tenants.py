@@ -11,6 +11,7 @@ from scsipub.cli.options import reading
 from scsipub.cli.rentals import byte_count, seconds
 from scsipub.cli.show import duration, harmless, show_json, show_table, size
 from scsipub.config import Config
+from scsipub.errors import OperatorError
 
 
 def _said(config: Config, as_json: bool, method: str, params: dict[str, Any], words: str) -> None:
@@ -142,6 +143,8 @@ def revoke_token(config: Config, as_json: bool, identity: str) -> None:
     _said(config, as_json, "token.revoke", {"id": identity}, "{revoked} was revoked")
 
 
+RATES = ("iops", "iops_burst", "bytes_per_second", "bytes_burst")
+
 # -- tiers ---------------------------------------------------------------------------------------------------
 
 
@@ -152,26 +155,54 @@ def tier() -> None:
 
 @tier.command("set")
 @click.argument("name")
-@click.option("--budget", required=True, metavar="SIZE", help="What each unit may allocate.")
+@click.option("--budget", metavar="SIZE", help="What each unit may allocate; a new tier needs it.")
 @click.option("--disk", metavar="SIZE", help="The largest unit.")
 @click.option("--luns", type=click.IntRange(1, 256), help="Units of one target.")
 @click.option("--targets", type=click.IntRange(0), help="Targets of one tenant.")
 @click.option("--sessions", type=click.IntRange(1), help="Sessions of one target at a time.")
 @click.option("--lifetime", metavar="TIME", help="How long a target lasts; for ever unless told.")
+@click.option("--warn", metavar="TIME", help="How long before its end a target's tenant is warned.")
+@click.option("--grace", metavar="TIME", help="How long what has expired is kept.")
 @click.option("--tls/--no-tls", default=None, help="Only over TLS.")
+@click.option(
+    "--iops", type=click.FloatRange(0), help="Commands a second, all sessions of a target; 0: no bound."
+)
+@click.option("--iops-burst", type=click.FloatRange(0), help="So many at once; one second's unless told.")
+@click.option("--bandwidth", metavar="SIZE", help="Bytes a second, all sessions of a target; 0: no bound.")
+@click.option("--bandwidth-burst", metavar="SIZE", help="So many at once; one second's unless told.")
 @reading
 def set_tier(config: Config, as_json: bool, name: str, **said: Any) -> None:
-    """Make or change a tier for rented targets."""
-    params = {
-        "name": name,
-        "persistent": True,
-        "allocation_budget": byte_count(said["budget"]),
-        "disk_bytes": byte_count(said["disk"]) if said["disk"] else None,
-        "lifetime_seconds": seconds(said["lifetime"]) if said["lifetime"] else None,
-        "tls_required": said["tls"],
-        **{key: said[key] for key in ("luns", "targets", "sessions")},
+    """Make a tier for rented targets, or change what is told of one.
+
+    The sessions of its targets follow --iops and --bandwidth at once; they are delayed, never refused.
+    """
+    known = next((each for each in ask(config, "tier.list") if each["name"] == name), None)
+    if known is None and not said["budget"]:
+        raise OperatorError(f"A new tier {name} needs a budget.", 'Say --budget "20 GiB".')
+    params: dict[str, Any] = {"tls_required": said["tls"]}
+    for key, word in (
+        ("allocation_budget", "budget"),
+        ("disk_bytes", "disk"),
+        ("bytes_per_second", "bandwidth"),
+        ("bytes_burst", "bandwidth_burst"),
+    ):
+        if said[word]:
+            params[key] = 0 if said[word] == "0" else byte_count(said[word])
+    for key, word in (
+        ("lifetime_seconds", "lifetime"),
+        ("warn_seconds", "warn"),
+        ("expiry_grace_seconds", "grace"),
+    ):
+        params[key] = seconds(said[word]) if said[word] is not None else None
+    params |= {key: said[key] for key in ("luns", "targets", "sessions", "iops", "iops_burst")}
+    terms = {
+        **(known or {"name": name, "persistent": True}),
+        **{k: v for k, v in params.items() if v is not None},
     }
-    _said(config, as_json, "tier.put", params, "tier {name} is set")
+    for key in RATES:
+        if terms.get(key) == 0:  # no bound
+            terms[key] = None
+    _said(config, as_json, "tier.put", terms, "tier {name} is set")
 
 
 @tier.command("list")
@@ -182,7 +213,10 @@ def list_tiers(config: Config, as_json: bool) -> None:
     if as_json:
         show_json(listed)
         return
-    columns = ("name", "rented", "unit#", "budget#", "units#", "targets#", "sessions#", "lifetime")
+    columns = (
+        *("name", "rented", "unit#", "budget#", "units#", "targets#", "sessions#", "iops#", "a second#"),
+        "lifetime",
+    )
     rows = [
         (
             said["name"],
@@ -192,6 +226,8 @@ def list_tiers(config: Config, as_json: bool) -> None:
             said["luns"],
             said["targets"],
             said["sessions"],
+            f"{said['iops']:g}" if said["iops"] else "",
+            size(said["bytes_per_second"]) if said["bytes_per_second"] else "",
             duration(said["lifetime_seconds"]) if said["lifetime_seconds"] else "for ever",
         )
         for said in listed

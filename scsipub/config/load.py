@@ -21,7 +21,7 @@ from scsipub.config.tables import Parsers, read_row, refuse_unknown, rows, subta
 from scsipub.config.targets import algorithm, read_targets
 from scsipub.errors import OperatorError
 from scsipub.limits import Limits, MiB
-from scsipub.tiers import ANONYMOUS, Tier, anonymous
+from scsipub.tiers import ANONYMOUS, LEAST_BYTES_PER_SECOND, Tier, anonymous
 
 _PORT = values.whole_number(0, 65535)
 _POLICY = values.one_of(*TargetAddress)
@@ -182,6 +182,11 @@ def _tiers(table: Mapping[str, Any], where: str, limits: Limits) -> dict[str, Ti
         "expiry_grace_seconds": values.number(0.0),
         "tls_required": values.yes_or_no,
         "algorithm_floor": algorithm,
+        "warn_seconds": values.number(0.0),
+        "iops": values.number(1.0),
+        "iops_burst": values.number(1.0),
+        "bytes_per_second": functools.partial(values.size, least=LEAST_BYTES_PER_SECOND),
+        "bytes_burst": functools.partial(values.size, least=1),
     }
     for name in table:
         here = f"{where} [tiers.{name}]"

@@ -19,7 +19,8 @@ import attrs
 from scsipub.config import ChapUser, Config, LunConfig, TargetConfig
 from scsipub.iscsi.chap import Account
 from scsipub.storage.images import Image, ImageStore
-from scsipub.target.descriptor import AuthDescriptor, LunDescriptor, TargetDescriptor
+from scsipub.target.descriptor import AuthDescriptor, LunDescriptor, Rates, TargetDescriptor
+from scsipub.tiers import Tier
 
 MULTI_LUNS = 2
 
@@ -43,6 +44,7 @@ class Entry:
     closed: tuple[int, str] | None = None  # nobody may log in: the status to say so with, and why
     tls_required: bool = False
     most_sessions: int | None = None
+    rates: Rates = attrs.field(factory=Rates)
 
     @property
     def authenticated(self) -> bool:
@@ -98,6 +100,7 @@ class Catalogue:
             initiators=target.initiators,
             sanitize_seconds=target.sanitize_seconds,
             nexus=target.nexus,
+            rates=rates_of(tier),
         )
 
     # -- finding -----------------------------------------------------------------------------------------
@@ -119,11 +122,10 @@ class Catalogue:
             luns = (LunConfig(lun=0, image=rest[6:]),)
         else:
             return self.rented(rest)
-        return (
-            Entry(name=name, luns=luns, budget=self.config.tiers["anonymous"].allocation_budget)
-            if luns
-            else None
-        )
+        if not luns:
+            return None
+        tier = self.config.tiers["anonymous"]
+        return Entry(name=name, luns=luns, budget=tier.allocation_budget, rates=rates_of(tier))
 
     def _multi(self) -> tuple[LunConfig, ...]:
         """Two units on two images; fewer images than that, and the rest are blank."""
@@ -180,6 +182,7 @@ class Catalogue:
             shared=entry.shared,
             nexus=entry.nexus,
             alias=entry.alias,
+            rates=entry.rates,
             auth=_auth(entry.authenticated, entry.algorithm_floor, entry.mutual),
         )
 
@@ -190,6 +193,17 @@ class Catalogue:
     def shared_owner(self, name: str) -> str:
         """The id under which a shared target keeps its overlays."""
         return hashlib.sha256(self.instance + b" target " + name.encode()).hexdigest()[:16]
+
+
+@functools.lru_cache(maxsize=64)
+def rates_of(tier: Tier) -> Rates:
+    """How fast a target of this tier may go."""
+    return Rates(
+        iops=tier.iops,
+        iops_burst=tier.iops_burst,
+        bytes_per_second=tier.bytes_per_second,
+        bytes_burst=tier.bytes_burst,
+    )
 
 
 @functools.lru_cache(maxsize=64)

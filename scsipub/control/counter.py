@@ -241,8 +241,7 @@ class Counter:
         if not NAME.fullmatch(ask["name"]):
             raise Invalid("a tier's name has small letters, digits, . and -, up to 63 of them", "name")
         tier: Tier = _structure(ask, Tier)
-        await self.rentals.store.call(tenants.put_tier, tier)
-        self.rentals.tiers[tier.name] = tier
+        await self.rentals.changes.set_tier(tier)
         return attrs.asdict(tier)
 
     async def list_tiers(self, ask: Ask) -> Any:

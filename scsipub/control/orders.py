@@ -13,7 +13,7 @@ from scsipub.storage.images import Image
 from scsipub.store.errors import Invalid, NotFound
 from scsipub.store.ids import Random, new_id, new_uuid
 from scsipub.store.records import Account, Target, Tenant, Unit
-from scsipub.tiers import Tier
+from scsipub.tiers import LEAST_BYTES_PER_SECOND, Tier
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _INITIATOR = re.compile(r"[!-~]{1,223}", re.ASCII)
@@ -91,6 +91,23 @@ def lifetime_of(wished: float | None, tier: Tier) -> float | None:
     if tier.lifetime_seconds is None:
         return wished
     return tier.lifetime_seconds if wished is None else min(wished, tier.lifetime_seconds)
+
+
+def check_tier(tier: Tier) -> None:
+    """Raises Invalid for terms that make no sense."""
+    for field, least in (
+        ("iops", 1),
+        ("iops_burst", 1),
+        ("bytes_per_second", LEAST_BYTES_PER_SECOND),
+        ("bytes_burst", 1),
+    ):
+        said = getattr(tier, field)
+        if said is not None and not (math.isfinite(said) and least <= said <= 1 << 62):
+            raise Invalid(f"{field} is {least} or more; without it there is no bound", field)
+    for field in ("lifetime_seconds", "expiry_grace_seconds", "warn_seconds"):
+        said = getattr(tier, field)
+        if said is not None and not (math.isfinite(said) and 0 <= said <= _CENTURY):
+            raise Invalid(f"{field} is a number of seconds, up to a century", field)
 
 
 def plan_unit(

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 import trio
 
-from scsipub.control.catalogue import Entry
+from scsipub.control.catalogue import Entry, rates_of
+from scsipub.control.changes import Changes
 from scsipub.control.orders import Rented, Wish, plan
 from scsipub.control.rented import GROWING, RentedEntry, closed, descriptor, stored
 from scsipub.control.rented_disks import RentedDisks
@@ -32,6 +33,7 @@ from scsipub.store.ids import Random
 from scsipub.store.records import Account, StoredReservations, Target, TargetState, Unit
 from scsipub.store.store import Store, rotate_keys
 from scsipub.store.vault import Vault
+from scsipub.target.descriptor import Rates
 from scsipub.tiers import Tier
 from supervisor.channel import CallError, ChannelClosed
 
@@ -64,6 +66,7 @@ class Rentals:
         self.creating: set[str] = set()
         self.growing: set[str] = set()  # closed for a moment
         self.locks: dict[str, trio.Lock] = {}  # one change of one target at a time
+        self.changes = Changes(self)
         self.random = os.urandom
         self.ticks = 0
         control.catalogue.rented = self.entry
@@ -100,6 +103,7 @@ class Rentals:
             closed=GROWING if id in self.growing else closed(target),
             tls_required=target.tls_required,
             most_sessions=tier.sessions if tier is not None else None,
+            rates=rates_of(tier) if tier is not None else Rates(),
             accounts=self.accounts.get(id, ()),
             vault=self.store.vault,
         )

@@ -90,7 +90,8 @@ class Answers:
 
     __slots__ = (
         "counters", "discarding", "exp_cmd_sn", "host", "immediate_outstanding", "last_ping", "limits",
-        "negotiated", "next_ttt", "out", "ping_tag", "stat_sn", "tasks", "window",
+        "negotiated", "next_ttt", "out", "ping_tag", "stat_sn", "surplus", "tasks", "window",
+        "window_size",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +105,8 @@ class Answers:
         self.stat_sn = stat_sn
         self.exp_cmd_sn = negotiated.cmd_sn
         self.window = limits.command_window  # what is left of it; shrinks with every numbered task
+        self.window_size = self.window
+        self.surplus = 0  # by so much the window is still larger than it should be
         self.immediate_outstanding = 0
         self.tasks: dict[int, Task] = {}
         self.discarding: dict[int, None] = {}  # tags of ended tasks whose Data-Out may still come
@@ -116,6 +119,16 @@ class Answers:
     @property
     def max_cmd_sn(self) -> int:
         return (self.exp_cmd_sn + self.window - 1) & MASK
+
+    def set_window(self, size: int) -> None:
+        """So many numbered commands at once, from 1 up.
+
+        MaxCmdSN never goes back (§4.2.2.1): a smaller window comes about as commands end."""
+        more = size - self.window_size
+        self.window_size = size
+        back = min(self.surplus, max(0, more))
+        self.surplus += max(0, -more) - back
+        self.window += max(0, more) - back
 
     def take_stat_sn(self) -> int:
         number = self.stat_sn
@@ -146,6 +159,8 @@ class Answers:
             self.tasks.pop(task.initiator_task_tag, None)
             if task.immediate:
                 self.immediate_outstanding -= 1
+            elif self.surplus:
+                self.surplus -= 1
             else:
                 self.window += 1
         if task.unsolicited or task.target_transfer_tag is not None:

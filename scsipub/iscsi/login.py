@@ -310,6 +310,7 @@ class LoginPhase:
         data: bytes = b"",
     ) -> LoginResponse:
         request = self._request
+        opens = transit and next_stage == LoginStage.FULL_FEATURE
         response = LoginResponse(
             transit=transit,
             current_stage=request.current_stage,
@@ -321,7 +322,8 @@ class LoginPhase:
             initiator_task_tag=request.initiator_task_tag,
             stat_sn=self.stat_sn,
             exp_cmd_sn=request.cmd_sn,  # a login request is immediate: it uses up no number
-            max_cmd_sn=(request.cmd_sn + self.limits.command_window - 1) & 0xFFFFFFFF,
+            # The window opens with the last response: how far depends on what the target is.
+            max_cmd_sn=(request.cmd_sn + (self.limits.command_window - 1 if opens else 0)) & 0xFFFFFFFF,
             status=status,
             data=data,
         )

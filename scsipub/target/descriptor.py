@@ -42,6 +42,21 @@ class Arrival(_Json):
 
 
 @attrs.frozen(kw_only=True)
+class Rates(_Json):
+    """How fast all sessions of a target together may go; None: as fast as it goes.
+
+    A burst that is not told is what one second brings."""
+
+    iops: float | None = None
+    iops_burst: float | None = None
+    bytes_per_second: float | None = None
+    bytes_burst: float | None = None
+
+    def __bool__(self) -> bool:
+        return self.iops is not None or self.bytes_per_second is not None
+
+
+@attrs.frozen(kw_only=True)
 class LunDescriptor(_Json):
     """One logical unit.  ``overlay`` names its files, ``uuid`` (hex) its identity; sizes are bytes."""
 
@@ -84,6 +99,7 @@ class TargetDescriptor(_Json):
     alias: str = ""
     nexus: str = "name"  # who is one initiator to reservations: its name, or its "initiator-port"
     auth: AuthDescriptor = attrs.field(factory=AuthDescriptor)
+    rates: Rates = attrs.field(factory=Rates)
 
 
 @attrs.frozen(kw_only=True)

@@ -25,6 +25,7 @@ from scsipub.target.order import Order
 from scsipub.target.reserving import reserve
 from scsipub.target.running import Path, Paths, Running
 from scsipub.target.streams import Streams
+from scsipub.target.throttle import BY_BLOCKS, THROTTLED, Throttle
 from scsipub.target.writes import PLAIN_WRITES, Writes
 
 # For so long writes go to threads after one that held up the loop.
@@ -36,7 +37,7 @@ class Nexus:
 
     __slots__ = (
         "backgrounds", "dying", "jobs", "limits", "management", "now", "order", "paths", "posted", "session",
-        "streams", "wake", "writes",
+        "streams", "throttle", "wake", "writes",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
@@ -55,6 +56,7 @@ class Nexus:
         self.dying: dict[Task, list[Callable[[], None]]] = {}  # ended, but a thread is still at it: who waits
         self.order = Order(self)
         self.posted: tuple[Callable[[], None], ...] = ()  # what others want said here, in our own time
+        self.throttle: Throttle | None = None  # shared by all sessions of the target, if that has limits
         self.now = 0.0
         self.session: Session  # set by the worker right after construction: the two know each other
 
@@ -70,6 +72,17 @@ class Nexus:
     def begin(self, task: Task) -> None:
         """Nothing is in the way of this command any more."""
         self.order.begins(task)
+        throttle = self.throttle
+        if throttle is not None and task.cdb[0] in THROTTLED and not throttle.enter(self, task, self.now):
+            self.writes.wait(task)
+            return
+        self.go(task, self.now)
+
+    def go(self, task: Task, now: float) -> None:
+        """Its turn has come."""
+        if task.ended:
+            return
+        self.now = now
         early = self.writes.take_early(task)
         path = self.paths.get(task.lun)
         try:
@@ -104,6 +117,9 @@ class Nexus:
 
     def _carry_out(self, task: Task, path: Path, plan: Plan) -> None:
         plan.check_length(task.expected if task.writes else 0)
+        if self.throttle is not None and task.cdb[0] in BY_BLOCKS:
+            more = plan.count * path.block_size - task.expected
+            self.throttle.spend(max(0, more), operations=0)
         if plan.data_out:
             self._take_data(task, path, plan)
         elif plan.read_blocks:
@@ -208,7 +224,7 @@ class Nexus:
         return absent.sense_for(check) if path is None else path.lane.sense_for(check)
 
     def abandoned(self, task: Task) -> None:
-        self.streams.drop(task)  # a READ that was sent write data is over, too
+        self._drop(task)  # a READ that was sent write data is over, too
         self.writes.forget(task)
         self.settle()
 
@@ -306,12 +322,17 @@ class Nexus:
 
         False: a thread still works on it, and ``when_over`` will be called when that has ended."""
         self.session.end(task)
-        self.streams.drop(task)
+        self._drop(task)
         self.writes.forget(task)
         if task not in self.dying:
             return True
         self.dying[task].append(when_over)
         return False
+
+    def _drop(self, task: Task) -> None:
+        self.streams.drop(task)
+        if self.throttle is not None:
+            self.throttle.drop(task)
 
     def leave(self) -> None:
         for task in list(self.session.tasks.values()):

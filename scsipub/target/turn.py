@@ -46,6 +46,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     if not negotiated.immediate_data:
         longest = 0
     outview, full = out.view, min(limits.session_output_bytes, out.size - SMALL - 256)
+    throttle = nexus.throttle
     counters, streams = session.counters, nexus.streams.queue  # answers leave in order: no overtaking streams
     operations = bytes_read = bytes_written = 0
     left = limits.turn_pdus
@@ -80,6 +81,7 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                 and not session.discarding
                 and not (backing := path.backing).running  # else ranges must be compared
                 and not backing.waiting
+                and (throttle is None or (throttle.open(now) and not session.surplus))
                 and (not header_digest or (end - at >= 52 and crc32c(view[at : at + 52], 0, 0) == RIGHT))
             ):
                 first = lba << path.shift
@@ -107,6 +109,8 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                         if header_digest:
                             pack_digest(outview, used + 48, crc32c(outview[used : used + 48], 0, 0))
                         out.used = used + before
+                        if throttle is not None:
+                            throttle.spend(size)
                         operations += 1
                         bytes_written += size
                         continue
@@ -116,6 +120,8 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                     if size > segment or streams:
                         at += before if header_digest else 48
                         session.exp_cmd_sn = (cmd_sn + 1) & 0xFFFFFFFF
+                        if throttle is not None:
+                            throttle.spend(size)
                         nexus.streams.take(tag, lun, path, first, size)
                         continue
                     if backing.disk.read_now(first, count << path.shift, outview[start:stop]):
@@ -133,6 +139,8 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
                             pack_digest(outview, stop, crc32c(outview[start:stop], 0, 0))
                             stop += 4
                         out.used = stop
+                        if throttle is not None:
+                            throttle.spend(size)
                         operations += 1
                         bytes_read += size
                         continue

@@ -25,8 +25,9 @@ from scsipub.iscsi.outbox import Outbox
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
 from scsipub.target.backing import Backing
-from scsipub.target.descriptor import Arrival
+from scsipub.target.descriptor import Arrival, Rates
 from scsipub.target.discovery import PortalPolicy
+from scsipub.target.throttle import Throttle
 from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.certificates import Certificates
 from scsipub.worker.latency import Latency
@@ -35,6 +36,7 @@ from scsipub.worker.login import Login
 from scsipub.worker.opening import end_session, open_session
 from scsipub.worker.output import PeerGone
 from scsipub.worker.relay import relay
+from scsipub.worker.releasing import release
 from scsipub.worker.telling import Telling
 from scsipub.worker.tls import HandshakeFailed, TlsSocket, handshake
 from scsipub.worker.units import Units
@@ -85,6 +87,7 @@ class Worker:
             settings["incarnation"],
             self.keep_reservations,
             target_ports=len(self.portals),
+            alarm=self.start_releasing,
         )
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
         self.telling = Telling(control, self.limits)
@@ -108,6 +111,7 @@ class Worker:
             "still_there": self.still_there,
             "statistics": self.statistics,
             "release": self.release,
+            "rates": self.set_rates,
         }
 
     # -- what control says -------------------------------------------------------------------------------
@@ -167,6 +171,10 @@ class Worker:
     async def release(self, params: Any, fds: list[int]) -> Any:
         """Let go of a shared target.  Control has ended its sessions, and lets no new one begin."""
         return await trio.to_thread.run_sync(self.units.release, params["target"], limiter=self.threads)
+
+    def set_rates(self, params: Any, fds: list[int]) -> None:
+        """How fast a shared target may go, from now on."""
+        self.units.set_rates(params["target"], Rates.from_json(params["rates"]), monotonic())
 
     def statistics(self, params: Any, fds: list[int]) -> Any:
         counters = [self.totals] + [live.connection.nexus.session.counters for live in self.live.values()]
@@ -284,6 +292,11 @@ class Worker:
         """Work that outlives its command, and its session too."""
         if self.nursery is not None:
             self.nursery.start_soon(run_background, self, background, backing, over)
+
+    def start_releasing(self, throttle: Throttle) -> None:
+        """Commands wait for their share."""
+        if self.nursery is not None:
+            self.nursery.start_soon(release, throttle)
 
     # -- the end -----------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import trio
 from scsipub.errors import LoginRefused
 from scsipub.iscsi.constants import LoginStatus
 from scsipub.iscsi.login_records import Negotiated
+from scsipub.iscsi.numbering import serial_add
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.scsi.ports import InitiatorPort
@@ -29,6 +30,9 @@ from supervisor.dynamic import Child
 
 if TYPE_CHECKING:
     from scsipub.worker.main import Worker
+
+
+MAX_CMD_SN = 32  # where it lies in a Login Response, §11.13
 
 
 @attrs.frozen
@@ -56,8 +60,15 @@ async def open_session(worker: "Worker", login: Login, logged_in: LoggedIn, chil
             )
         else:
             nexus = Nexus(worker.limits, {}, _nobody)
-        await login.send(logged_in.response)
-        return await _begin(worker, login, logged_in, opened, nexus, child)
+        window = worker.limits.command_window
+        response = logged_in.response
+        if opened is not None and opened.throttle is not None:
+            # Not all at once: what may be under way must be answered while the initiator still waits.
+            window = opened.window(window)
+            max_cmd_sn = serial_add(logged_in.parameters.cmd_sn, window - 1)
+            response = response[:MAX_CMD_SN] + max_cmd_sn.to_bytes(4) + response[MAX_CMD_SN + 4 :]
+        await login.send(response)
+        return await _begin(worker, login, logged_in, opened, nexus, child, window)
     except BaseException as error:
         worker.live.pop(logged_in.session, None)
         with trio.CancelScope(shield=True):
@@ -101,6 +112,7 @@ async def _begin(
     opened: OpenTarget | None,
     nexus: Nexus,
     child: Child,
+    window: int,
 ) -> Live:
     parameters, arrival = logged_in.parameters, login.arrival
     target = parameters.target_name or ""
@@ -114,8 +126,10 @@ async def _begin(
         now=monotonic(),
         targets=await _visible(worker, logged_in, arrival),
     )
+    nexus.session.window = nexus.session.window_size = window
     if opened is not None:
         opened.nexuses.append(nexus)
+        opened.set_windows(worker.limits.command_window)
     live = Live(
         id=logged_in.session,
         arrival=arrival,

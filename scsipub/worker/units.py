@@ -22,10 +22,11 @@ from scsipub.storage.base import Base, Blank
 from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.target.backing import Backing
-from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
+from scsipub.target.descriptor import LunDescriptor, Rates, TargetDescriptor
 from scsipub.target.keeping import change_to_json, reservations_from_json
 from scsipub.target.nexus import Nexus
 from scsipub.target.running import Path
+from scsipub.target.throttle import Throttle
 
 # A worker whose control process was killed ends within five seconds.
 OWNER_SECONDS = 6.0
@@ -39,7 +40,20 @@ class OpenTarget:
     shared: bool
     luns: tuple[int, ...]
     backings: tuple[Backing, ...]  # one for each LUN
-    nexuses: list[Nexus] = attrs.field(factory=list)
+    nexuses: list[Nexus] = attrs.field(factory=list)  # of the sessions
+    attached: list[Nexus] = attrs.field(factory=list)  # these, and those whose login is not over yet
+    throttle: Throttle | None = None
+
+    def window(self, most: int) -> int:
+        """How many commands each of its sessions may have under way."""
+        return most if self.throttle is None else self.throttle.window(most, len(self.attached))
+
+    def set_windows(self, most: int) -> None:
+        """Somebody has come or gone, or the rates have changed."""
+        window = self.window(most)
+        for nexus in self.nexuses:
+            if nexus.session.window_size != window:
+                nexus.session.set_window(window)
 
 
 # Keeps reservations: (target, LUN, state, called with None or with what went wrong).
@@ -48,6 +62,9 @@ Keeper = Callable[[str, int, dict[str, Any], Callable[[str | None], None]], None
 
 def _kept_nowhere(target: str, lun: int, state: dict[str, Any], done: Callable[[str | None], None]) -> None:
     done(None)
+
+
+def _no_alarm(throttle: Throttle) -> None: ...
 
 
 class Units:
@@ -60,7 +77,10 @@ class Units:
         incarnation: int,
         keeper: Keeper = _kept_nowhere,
         target_ports: int = 1,
+        alarm: Callable[[Throttle], None] = _no_alarm,
     ) -> None:
+        self.alarm = alarm
+        self.rates: dict[str, Rates] = {}  # what control said last, of shared targets
         self.target_ports = target_ports
         self.keeper = keeper
         self.overlays_dir = overlays_dir
@@ -94,7 +114,30 @@ class Units:
             self._let_go(backing.disk.base for backing in backings)
             raise
         luns = tuple(lun.lun for lun in descriptor.luns)
-        return OpenTarget(sys.intern(descriptor.name), descriptor.shared, luns, tuple(backings))
+        opened = OpenTarget(sys.intern(descriptor.name), descriptor.shared, luns, tuple(backings))
+        self._set_rates(opened, self.rates.get(descriptor.name, descriptor.rates), 0.0)
+        return opened
+
+    def set_rates(self, target: str, rates: Rates, now: float) -> None:
+        """A shared target may go so fast from now on; its sessions notice nothing but that."""
+        self.rates[target] = rates
+        opened = self.shared.get(target)
+        if opened is not None:
+            self._set_rates(opened, rates, now)
+
+    def _set_rates(self, opened: OpenTarget, rates: Rates, now: float) -> None:
+        throttle = opened.throttle
+        if not rates:
+            if throttle is not None:
+                throttle.release_all(now)
+            opened.throttle = None
+        elif throttle is None:
+            opened.throttle = Throttle(rates, self.alarm, self.limits.max_transfer_bytes)
+        else:
+            throttle.change(rates, now)
+        for nexus in opened.attached:
+            nexus.throttle = opened.throttle
+        opened.set_windows(self.limits.command_window)
 
     def _open_lun(self, descriptor: TargetDescriptor, lun: LunDescriptor) -> Backing:
         base = self._base(lun)
@@ -196,13 +239,17 @@ class Units:
             size = backing.medium.block_size
             paths.add(number, Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1))
         nexus.management.siblings = opened.nexuses  # joins them once it has a session
+        nexus.throttle = opened.throttle
+        opened.attached.append(nexus)
         return nexus
 
     def disconnect(self, opened: OpenTarget, nexus: Nexus | None) -> bool:
         """The session is over and its threads have ended.  True if the target's disks are free to close."""
         if nexus is not None:
+            opened.attached.remove(nexus)
             if nexus in opened.nexuses:
                 opened.nexuses.remove(nexus)
+                opened.set_windows(self.limits.command_window)
             for path in nexus.paths.values():
                 path.lane.unit.detach(path.lane)  # a peer that left before its session began never closed it
         return not opened.shared
@@ -216,6 +263,7 @@ class Units:
         self._let_go(backing.disk.base for backing in opened.backings)
         if opened.shared:
             self.shared.pop(opened.name, None)
+            self.rates.pop(opened.name, None)
         return written
 
     def release(self, target: str) -> list[str]:

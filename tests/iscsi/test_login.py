@@ -220,6 +220,7 @@ def test_responses_are_numbered_and_login_uses_up_no_command_number() -> None:
     second = talk.say(to=3)
 
     assert [first.stat_sn, second.stat_sn] == [100, 101]
+    assert (first.exp_cmd_sn, first.max_cmd_sn) == (0xFFFFFFFE, 0xFFFFFFFE)
     assert (second.exp_cmd_sn, second.max_cmd_sn) == (0xFFFFFFFE, 29)  # a window of 32 across the wrap
     assert (talk.parameters.cmd_sn, talk.parameters.stat_sn) == (0xFFFFFFFE, 102)
     assert talk.parameters.exp_stat_sn == 102

@@ -3,7 +3,6 @@
 Source: SPC-4 §7.8.5 and §7.8.15 (designators stay the same), SBC-3 §4.10 (what was acknowledged is there).
 On SQLite and on PostgreSQL; clients are our own initiator, QEMU's and libiscsi's."""
 
-import contextlib
 import itertools
 import json
 import os
@@ -13,10 +12,10 @@ import time
 
 import pytest
 
-from tests.support import chap
 from tests.support.daemon import Daemon, daemon, start
 from tests.support.initiator import Initiator, LoginFailed
 from tests.support.postgres import server
+from tests.support.renting import logged_in, rent
 
 pytestmark = pytest.mark.wire
 
@@ -40,32 +39,6 @@ def options(request):
     name = f"wire{next(_databases)}"
     running.execute(f"CREATE DATABASE {name}")
     return ["--database", running.url(name)]
-
-
-def rent(d: Daemon, *sizes: int, **wish) -> dict:
-    """A target of a tenant; both are made."""
-    with contextlib.suppress(RuntimeError):
-        d.ask("tier.put", name="home", allocation_budget=64 * MIB, persistent=True)
-        d.ask("tenant.create", name="ada", tier="home")
-    return d.ask("target.create", tenant="ada", luns=[{"size": size} for size in sizes], **wish)
-
-
-def logged_in(d: Daemon, rented: dict, patience: float = 10.0, **how) -> Initiator:
-    """As initiators do: again and again, while the target is said to be away."""
-    until = time.monotonic() + patience
-    while True:
-        who = Initiator(d.iscsi, **how)
-        try:
-            chap.begin(who, rented["name"])
-            offer = chap.choose(who, "7")
-            chap.prove(who, offer, rented["chap"]["user"], rented["chap"]["secret"].encode())
-            return who.finish_login().settle()
-        except (LoginFailed, ConnectionError) as error:
-            who.close()
-            refused = isinstance(error, LoginFailed) and error.status >> 8 != 3
-            if refused or time.monotonic() > until:
-                raise
-            time.sleep(0.2)
 
 
 def who_it_is(who: Initiator, luns: int) -> list[bytes]:
