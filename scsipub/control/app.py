@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -92,7 +93,7 @@ class Control:
         self.logins = self.login_failures = self.crashes = 0
         self.pool = WorkerPool(
             PoolSpec(
-                argv=_worker_argv,
+                argv=partial(_worker_argv, config),
                 size=config.workers,
                 handlers=self.desk.handlers,
                 on_up=self._worker_up,
@@ -222,8 +223,12 @@ class Control:
         )
 
 
-def _worker_argv(index: int, fd: int) -> list[str]:
-    return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd)]
+def _worker_argv(config: Config, index: int, fd: int) -> list[str]:
+    reads = [
+        str(place) for place in (config.images_dir, config.tls_cert, config.tls_key) if place is not None
+    ]
+    may = [f"--reads={place}" for place in reads] + [f"--writes={config.overlays_dir}"]
+    return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd), *may]
 
 
 async def serve(config: Config, state: StateDir, instance: bytes, ending: "Ending", opened: Opened) -> None:

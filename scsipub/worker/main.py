@@ -3,6 +3,7 @@
 Started as ``python -m scsipub worker --channel-fd N``.  Knows trio.  Asks control for everything it needs to
 know, and tells it what it did; holds no secret and writes no metadata."""
 
+import argparse
 import contextlib
 import gc
 import heapq
@@ -19,11 +20,13 @@ from typing import Any
 import cattrs
 import trio
 
+from scsipub.confine import confine, of_python
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
 from scsipub.iscsi.answers import Counters
 from scsipub.iscsi.outbox import Outbox
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
+from scsipub.storage.layout import boot_id
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import Arrival, Rates
 from scsipub.target.discovery import PortalPolicy
@@ -315,6 +318,23 @@ class Worker:
             await trio.sleep(0.01)
 
 
+def lock_in(reads: Iterable[str], writes: Iterable[str]) -> None:
+    """From here on this process reaches its own code and these places, and nothing else on the machine.
+
+    What strangers send is read here; should one of them ever take the process over, that is all there is.
+    Comes before the first thread."""
+    boot_id()  # while /proc can be read
+    places = [Path(place) for place in reads]
+    # Files may be replaced, and links lead elsewhere then: what counts is the folder they are in.
+    folders = [place if place.is_dir() else place.parent for place in places]
+    folders += [place.resolve().parent for place in places if not place.is_dir()]
+    confined = confine([*of_python(), *folders], [Path(place) for place in writes])
+    if not confined.version:
+        log.warning("the kernel has no Landlock: this process may reach whatever its user may")
+    for folder in sorted({str(folder) for folder in folders} & set(confined.missing)):
+        log.warning("%s is not there: what appears in it is seen after `scsipub restart` only", folder)
+
+
 async def serve(channel_fd: int) -> None:
     """The life of the process."""
     worker = Worker()
@@ -338,10 +358,15 @@ async def serve(channel_fd: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """``--channel-fd N``: the descriptor that control passed."""
-    channel_fd = int(arguments[arguments.index("--channel-fd") + 1])
+    """``--channel-fd N``: what control passed; ``--reads`` and ``--writes``: what we may reach."""
+    parser = argparse.ArgumentParser(prog="scsipub worker")
+    parser.add_argument("--channel-fd", type=int, required=True)
+    parser.add_argument("--reads", action="append", default=[])
+    parser.add_argument("--writes", action="append", default=[])
+    told = parser.parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    lock_in(told.reads, told.writes)
     # Thousands of sessions are long-lived: look through all of them rarely, and through the new ones in small
     # portions, because each look stops the loop.
     gc.set_threshold(2_000, 10, 100)
-    trio.run(serve, channel_fd)
+    trio.run(serve, told.channel_fd)

@@ -1,0 +1,63 @@
+"""The worker of a running daemon: what it could reach if a stranger had taken it over.
+
+The real command line of a real worker, with a stranger's code in the place of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scsipub.confine import version
+from tests.support.daemon import daemon
+
+STRANGER = """
+import json, sys
+from pathlib import Path
+import trio
+import scsipub.worker.main as worker
+
+def taken_over(serve, channel_fd):
+    def may(path, how):
+        try:
+            with open(path, how):
+                return True
+        except OSError:
+            return False
+    print(json.dumps({name: may(path, how) for name, (path, how) in json.loads(places).items()}))
+
+places = sys.argv[1]
+trio.run = taken_over
+worker.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.wire
+@pytest.mark.skipif(not version(), reason="this kernel has no Landlock")
+def test_a_worker_that_is_taken_over_reaches_images_and_overlays_and_no_secret(tmp_path):
+    with daemon(tmp_path / "state", "--workers", "1") as d:
+        [pid] = d.endpoints["pids"]["workers"]
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+        state = d.state_dir
+        places = {
+            "an image": (state / "images" / "readme.img", "rb"),
+            "an image, to change it": (state / "images" / "readme.img", "ab"),
+            "a new overlay": (state / "overlays" / "d-stranger-0.data", "xb"),
+            "the database": (state / "scsipub.db", "rb"),
+            "the keys": (state / "keys" / "1.key", "rb"),
+            "the admin token": (state / "admin.token", "rb"),
+            "passwords": ("/etc/passwd", "rb"),
+        }
+        told = json.dumps({name: (str(path), how) for name, (path, how) in places.items()})
+        after = words[words.index("worker") + 1 :]
+        done = subprocess.run(
+            [sys.executable, "-c", STRANGER, told, *after],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=Path(__file__).parents[2],
+        )
+
+    reached = json.loads(done.stdout.splitlines()[-1])
+    assert {name for name, may in reached.items() if may} == {"an image", "a new overlay"}
