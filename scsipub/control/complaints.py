@@ -4,13 +4,16 @@ Pure; time is an argument.  A stranger decides how many complaints there are, so
 grow with them: one line per (kind, source) in a window, ``suppressed`` says how many it stands for, and the
 table of windows forgets its oldest entry when it is full."""
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
 from scsipub.control.sources import prefix_of
 from scsipub.limits import Limits
+
+LATELY = 50
 
 
 @attrs.define
@@ -31,6 +34,8 @@ class Complaints:
         self.windows: OrderedDict[tuple[str, str], Window] = OrderedDict()
         self.tokens = limits.log_lines_per_second
         self.filled = 0.0
+        # What was logged last, for people: {"at", "kind", "source", "initiator", "why", …}.
+        self.lately: deque[dict[str, Any]] = deque(maxlen=LATELY)
         self.dropped = 0  # lines that the global rate swallowed
 
     def complain(
@@ -54,9 +59,9 @@ class Complaints:
             return
         if suppressed:
             fields["suppressed"] = suppressed
-        self.log(
-            kind, source=source, **{k: printable(v) for k, v in fields.items() if v not in ("", 0, None)}
-        )
+        said = {k: printable(v) for k, v in fields.items() if v not in ("", 0, None)}
+        self.lately.append({"at": now, "kind": kind, "source": source, **said})
+        self.log(kind, source=source, **said)
 
     def _may_log(self, now: float) -> bool:
         rate = self.limits.log_lines_per_second

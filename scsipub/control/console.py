@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import scsipub
 from scsipub.control.counter import Counter
 from scsipub.control.placement import Place
 from scsipub.errors import OperatorError
+from scsipub.storage.broom import Swept
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
 from supervisor.pool import Worker
 
@@ -33,6 +35,8 @@ class Console:
     def __init__(self, control: "Control") -> None:
         self.control = control
         self.counter = Counter(control)
+        self.nursery: trio.Nursery | None = None  # while we listen
+        self.replacing = False
         self.times: dict[Place, list[int]] = {}  # how long commands took, see ``worker.latency``
 
     async def run(self, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
@@ -49,6 +53,7 @@ class Console:
         listener.listen(16)
         try:
             async with trio.open_nursery() as nursery:
+                self.nursery = nursery
                 task_status.started()
                 while True:
                     try:
@@ -58,6 +63,7 @@ class Console:
                         continue
                     nursery.start_soon(Channel(peer, self.handlers()).run)
         finally:
+            self.nursery = None
             listener.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -150,6 +156,20 @@ class Console:
         after = {(worker.index, worker.incarnation) for worker in pool.workers}
         return {"restarted": len(after - before), "workers": len(before)}
 
+    def begin_restart(self) -> bool:
+        """As ``restart_workers``, and nobody waits for it.  False: it is under way already."""
+        if self.replacing or self.nursery is None:
+            return False
+        self.replacing = True
+        self.nursery.start_soon(self._replace)
+        return True
+
+    async def _replace(self) -> None:
+        try:
+            await self.control.pool.rolling_restart()
+        finally:
+            self.replacing = False
+
     async def sessions(self, params: Any, fds: list[int]) -> Any:
         """All of them; with ``most``: so many of each worker, the busiest."""
         return [
@@ -191,5 +211,15 @@ class Console:
         return attrs.asdict(image)
 
     async def sweep(self, params: Any, fds: list[int]) -> Any:
-        swept = await self.control.janitor.run()
-        return {"swept": [*swept.removed, *swept.put_aside], "kept": swept.kept, "doubts": swept.doubts}
+        return _swept(await self.control.janitor.run())
+
+    def last_sweep(self) -> Any:
+        """Of the janitor; None before the first."""
+        if self.control.janitor.last is None:
+            return None
+        at, swept = self.control.janitor.last
+        return {"at": datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds"), **_swept(swept)}
+
+
+def _swept(swept: Swept) -> dict[str, Any]:
+    return {"swept": [*swept.removed, *swept.put_aside], "kept": swept.kept, "doubts": swept.doubts}

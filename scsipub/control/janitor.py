@@ -33,6 +33,7 @@ class Janitor:
     def __init__(self, control: "Control") -> None:
         self.control = control
         self.busy = trio.Lock()
+        self.last: tuple[float, Swept] | None = None  # when, in seconds of the epoch, and what came of it
         # Overlays that lay here when we started and could not go: a worker of the daemon before us still
         # held them.  It is ending, and nobody will ever ask for them.
         self.left_over: frozenset[str] = frozenset()
@@ -80,6 +81,7 @@ class Janitor:
 
         async with self.busy:
             swept = await trio.to_thread.run_sync(lambda: sweep(directory, known, time.time(), rules))
+        self.last = time.time(), swept
         for doubt in swept.doubts:
             log.warning("left alone: %s", doubt)
         if swept.removed:

@@ -8,7 +8,7 @@ from scsipub.control.catalogue import Catalogue
 from scsipub.control.rented import base_of
 from scsipub.storage.base import SECTOR
 from scsipub.storage.durable import create_durable
-from scsipub.storage.files import failures, forget_failure, remove_files, sync_directory
+from scsipub.storage.files import allocated, failures, forget_failure, remove_files, sync_directory
 from scsipub.storage.grow import grow_durable
 from scsipub.storage.layout import OverlayId, OverlayPaths, OverlayRefused
 from scsipub.storage.verify import verify_durable
@@ -29,6 +29,10 @@ class RentedDisks:
         """On return they survive a power failure."""
         for unit in target.units:
             create_durable(self.paths(unit), unit.size // SECTOR, base_of(unit))
+
+    def used(self, target: Target) -> dict[str, int]:
+        """Bytes of our disks that each unit takes, by its identity; holes take none.  0: there is no file."""
+        return {unit.id: allocated(self.paths(unit)) for unit in target.units}
 
     def remove(self, target: Target) -> None:
         """On return they do not come back."""

@@ -92,6 +92,14 @@ def create_live(
     return fd
 
 
+def allocated(paths: OverlayPaths) -> int:
+    """Bytes that the data takes on its file system; 0 when it is not there."""
+    try:
+        return os.stat(paths.path(Part.DATA)).st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
 def remove_files(paths: OverlayPaths) -> None:
     """Unlink whatever is there of an overlay: the bits first, for without them the data means nothing."""
     parts = (Part.LIVE, Part.MAP, Part.DATA, Part.FAILED)

@@ -1,32 +1,22 @@
-"""Pages: what people see.
+"""The landing page, and the files that pages need.  Everybody may see them.
 
-Knows Litestar and Jinja2, which escapes whatever it is given.  Every file that a page needs is read once, at
-the start: there is no path for a stranger to play with."""
+Knows Litestar."""
 
-import hashlib
-from importlib import resources
 from typing import Annotated, Any
 
 import attrs
-import jinja2
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, Parameter
 
-from scsipub.web.asking import Asking, Unanswered
+from scsipub.web.asking import Asking
+from scsipub.web.pages_parts import EDITION, FILES, TYPES, page, size
+from scsipub.web.pages_signin import visit_of
+from scsipub.web.pages_visits import Visits
 from scsipub.web.recipes import Place, cure, host_untrusted, is_plain, recipes
 
-TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 LONGEST_TARGET = 223  # RFC 7143 §4.2.7.1
-FILES = {
-    file.name: file.read_bytes()
-    for file in (resources.files("scsipub.web") / "static").iterdir()
-    if file.name[file.name.rfind(".") :] in TYPES
-}
-# Part of their addresses, so that a browser may keep them until they change.
-EDITION = hashlib.sha256(b"".join(FILES[name] for name in sorted(FILES))).hexdigest()[:12]
-HTML = "text/html"
 
 
 @attrs.frozen
@@ -54,42 +44,15 @@ class Disk:
         )
 
 
-def size(count: float) -> str:
-    """Bytes for people."""
-    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
-    while count >= 1024 and len(units) > 1:
-        count /= 1024
-        units.pop(0)
-    return f"{count:.0f} {units[0]}" if count == int(count) else f"{count:.1f} {units[0]}"
-
-
-def environment() -> jinja2.Environment:
-    env = jinja2.Environment(
-        loader=jinja2.PackageLoader("scsipub.web"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.globals["edition"] = EDITION
-    return env
-
-
-ENVIRONMENT = environment()
-
-
-@get("/", media_type=HTML, include_in_schema=False)
+@get("/")
 async def landing(
     asking: NamedDependency[Asking],
+    visits: NamedDependency[Visits],
     request: Request[Any, Any, Any],
     target: Annotated[str, Parameter(max_length=LONGEST_TARGET)] = "",
 ) -> Response[str]:
     """A disk, and how to have it."""
-    try:
-        told, status = await asking.public("disks"), await asking.public("status")
-    except Unanswered:
-        page = ENVIRONMENT.get_template("away.html").render()
-        return Response(page, status_code=503, media_type=HTML, headers={"Retry-After": "5"})
+    told, status = await asking.public("disks"), await asking.public("status")
     host = told["host"] or host_untrusted(request.headers.get("host", "")) or "127.0.0.1"
     places = {
         disk.target: (disk, at)
@@ -99,7 +62,10 @@ async def landing(
     disks = [disk for disk, _ in places.values()]
     chosen = places.get(target) or next(iter(places.values()), None)
     place = chosen[1] if chosen is not None else None
-    page = ENVIRONMENT.get_template("landing.html").render(
+    return page(
+        "landing.html",
+        visit=visit_of(visits, request),
+        here="/",
         disks=disks,
         chosen=chosen[0] if chosen is not None else None,
         place=place,
@@ -108,10 +74,9 @@ async def landing(
         sessions=status["sessions"],
         version=status["version"],
     )
-    return Response(page, media_type=HTML)
 
 
-@get("/static/{edition:str}/{name:str}", include_in_schema=False)
+@get("/static/{edition:str}/{name:str}")
 async def static(edition: FromPath[str], name: FromPath[str]) -> Response[bytes]:
     """One of a few files.  Of another edition: the one of today, but not to be kept."""
     body = FILES.get(name)

@@ -66,5 +66,6 @@ async def site(nursery, tmp_path):
             admin={"Authorization": f"Bearer {token_file.read_text().strip()}"},
             hang_up=there.close,
             app=app,
+            client=client,
         )
     opened.engine.close()

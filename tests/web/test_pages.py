@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from scsipub.web import pages
-
 
 async def test_a_newcomer_finds_disks_and_commands(site):
     page = await site.get("/")
@@ -69,19 +67,3 @@ async def test_the_daemon_that_is_away_has_a_page(site):
 
     assert (page.status_code, page.headers["retry-after"]) == (503, "5")
     assert "One moment" in page.text
-
-
-def test_templates_escape_what_they_are_given():
-    page = pages.ENVIRONMENT.get_template("landing.html").render(
-        disks=[], chosen=None, place=None, recipes=[], cure=None, sessions="<b>", version="<script>"
-    )
-
-    assert "<b>" not in page and "<script>" not in page
-
-
-@pytest.mark.parametrize(
-    ("count", "words"),
-    [(512, "512 bytes"), (1024, "1 KiB"), (1536, "1.5 KiB"), (64 << 20, "64 MiB"), (5000 << 40, "5000 TiB")],
-)
-def test_sizes_are_for_people(count, words):
-    assert pages.size(count) == words

@@ -6,6 +6,7 @@ from scsipub.control.api.accounts import Accounts
 from scsipub.control.api.door import Door, Method
 from scsipub.control.api.news import News
 from scsipub.control.api.targets import Targets
+from scsipub.control.api.views import Views
 
 if TYPE_CHECKING:
     from scsipub.control.app import Control
@@ -13,6 +14,6 @@ if TYPE_CHECKING:
 
 def make_door(control: "Control") -> Door:
     methods: dict[str, Method] = {}
-    for room in (Targets(control), Accounts(control), News(control)):
+    for room in (Targets(control), Accounts(control), News(control), Views(control)):
         methods |= room.methods()
     return Door(control, methods)
