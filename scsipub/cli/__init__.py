@@ -13,6 +13,7 @@ from scsipub.cli.connect import connect
 from scsipub.cli.doctor import doctor
 from scsipub.cli.images import image
 from scsipub.cli.janitor import janitor
+from scsipub.cli.logins import attempts, secret
 from scsipub.cli.rentals import target
 from scsipub.cli.restart import restart
 from scsipub.cli.serve import serve
@@ -30,6 +31,8 @@ def cli() -> None:
     """
 
 
+target.add_command(attempts)
+target.add_command(secret)
 for _command in (
     serve,
     status,

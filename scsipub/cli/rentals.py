@@ -75,6 +75,11 @@ def create(config: Config, as_json: bool, tenant: str, **said: Any) -> None:
     if as_json:
         show_json(answer)
         return
+    show_new(answer)
+
+
+def show_new(answer: dict[str, Any]) -> None:
+    """With its secret, and what to type."""
     _show(answer)
     for key, value in answer["chap"].items():
         if value is not None:
@@ -154,6 +159,10 @@ def show(config: Config, as_json: bool, identity: str) -> None:
         click.echo(harmless(f"session of {initiator}"))
     for event in answer["events"]:
         click.echo(harmless(f"{event['at']}  {event['text']}"))
+    for attempt in answer["attempts"]:
+        if attempt["mend"]:
+            click.echo(harmless(f"{attempt['last']}  {attempt['words']}"))
+            click.echo(harmless(f"    $ {attempt['mend']}"))
 
 
 @target.command()

@@ -37,6 +37,7 @@ class Guest:
     worker: tuple[int, int]
     logged_in: bool = False
     tunnel: bool = False
+    wants: tuple[str, str] | None = None  # target and initiator of a login of which we do not know the end
 
 
 def listen(portal: Portal, backlog: int) -> list[socket.socket]:

@@ -56,6 +56,7 @@ class Counter:
             "target.resize": self.resize,
             "target.reservations": self.reservations,
             "target.secret": self.new_secret,
+            "target.attempts": self.attempts,
             "tenant.create": self.create_tenant,
             "tenant.list": self.list_tenants,
             "tenant.change": self.change_tenant,
@@ -129,6 +130,22 @@ class Counter:
             "portal": self.portal(),
             "sessions": sessions,
             "events": [_event(event) for event in events.items],
+            "attempts": (await self.attempts({"id": target.id, "limit": 5}))["attempts"],
+        }
+
+    async def attempts(self, ask: Ask) -> Any:
+        """How the last logins ended, the newest first: to one target, or to whatever was asked for."""
+        journal = self.control.desk.journal
+        if ask.get("id"):
+            target = self.rentals.find(ask["id"])
+            listed = journal.attempts.of(self.rentals.name(target.id))
+        else:
+            listed = journal.attempts.everything()
+        limit = ask.get("limit", 50)
+        after = position(ask.get("after"))
+        return {
+            "attempts": journal.told(listed[after : after + limit]),
+            "next": str(after + limit) if len(listed) > after + limit else None,
         }
 
     async def destroy(self, ask: Ask) -> Any:
@@ -295,6 +312,15 @@ def _structure(said: Mapping[str, Any], kind: type[Any]) -> Any:
         return _exact.structure(values, kind)
     except (cattrs.BaseValidationError, TypeError, ValueError):
         raise Invalid(f"that does not describe a {kind.__name__.lower()}") from None
+
+
+def position(after: str | None) -> int:
+    """In a list that is counted, as this one was continued before.  Raises NotFound."""
+    if after is None:
+        return 0
+    if not (after.isascii() and after.isdigit() and len(after) < 10):
+        raise NotFound("position in the list", after[:40])
+    return int(after)
 
 
 def _tenant(tenant: Tenant) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import trio
 
 from scsipub.control.accept import hand_over
 from scsipub.control.catalogue import Entry
+from scsipub.control.causes import Cause
+from scsipub.control.login_journal import LoginJournal
 from scsipub.control.placement import Key, Place, Record
 from scsipub.iscsi.chap import judge
 from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
@@ -39,6 +41,7 @@ class Desk:
 
     def __init__(self, control: "Control") -> None:
         self.control = control
+        self.journal = LoginJournal(control)
 
     def handlers(self, worker: Worker) -> Mapping[str, Handler]:
         """What this worker may call."""
@@ -48,10 +51,10 @@ class Desk:
             return self.settings(worker)
 
         def resolve(params: Any, fds: list[int]) -> Any:
-            return self.resolve(place, params).to_json()
+            return self.journal.judged(params, self.resolve(place, params)).to_json()
 
         async def admit(params: Any, fds: list[int]) -> Any:
-            return (await self.admit(place, params)).to_json()
+            return self.journal.judged(params, await self.admit(place, params)).to_json()
 
         def hand_on(params: Any, fds: list[int]) -> Any:
             return self.hand_on(place, params, fds)
@@ -97,13 +100,19 @@ class Desk:
             return Verdict()
         entry = control.catalogue.find(ask["target"])
         if entry is None:
-            return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
+            return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}", Cause.NOT_FOUND)
         if not entry.admits(ask["initiator"]):
-            return _refuse(LoginStatus.AUTHORIZATION_FAILURE, "the initiator is not on the target's list")
+            return _refuse(
+                LoginStatus.AUTHORIZATION_FAILURE,
+                "the initiator is not on the target's list",
+                Cause.NOT_LISTED,
+            )
         if entry.closed is not None:
-            return _refuse(*entry.closed)
+            return _refuse(*entry.closed, self.journal.why_closed(entry))
         if entry.tls_required and not ask["tls"]:
-            return _refuse(LoginStatus.AUTHORIZATION_FAILURE, "the target is for TLS only")
+            return _refuse(
+                LoginStatus.AUTHORIZATION_FAILURE, "the target is for TLS only", Cause.TLS_REQUIRED
+            )
         if ask["tsih"]:
             return self._second_connection(ask)
         if entry.shared:
@@ -113,7 +122,7 @@ class Desk:
         try:
             return Verdict(target=control.catalogue.describe(entry, "", "0"))
         except KeyError as gone:
-            return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed")
+            return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed", Cause.IMAGE_GONE)
 
     def _second_connection(self, ask: Any) -> Verdict:
         """A session has one connection (MaxConnections=1): what asks for another is told why it cannot."""
@@ -127,19 +136,26 @@ class Desk:
         control, now = self.control, monotonic()
         entry = control.catalogue.find(ask["target"])
         if entry is None:
-            return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}")
+            return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}", Cause.NOT_FOUND)
         if not entry.authenticated and not control.sources.may_open(ask["source"], now):
-            return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source")
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source", Cause.SOURCE)
         if not entry.shared and control.free_bytes() < control.config.limits.pool_reserve_bytes:
-            return _refuse(LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full")
+            return _refuse(
+                LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full", Cause.BUDGET
+            )
         key = (ask["initiator"], sys.intern(ask["source"]), sys.intern(entry.name))
         if not await self._rivals_gone(key, ask):
-            return _refuse(LoginStatus.OUT_OF_RESOURCES, "two initiators of one name and ISID take turns")
+            return _refuse(
+                LoginStatus.OUT_OF_RESOURCES,
+                "two initiators of one name and ISID take turns",
+                Cause.TAKE_TURNS,
+            )
         entry = control.catalogue.find(ask["target"])
         if entry is None or entry.closed is not None:
-            return _refuse(LoginStatus.NOT_FOUND, "the target went while we waited")
+            return _refuse(LoginStatus.NOT_FOUND, "the target went while we waited", Cause.NOT_FOUND)
         if entry.most_sessions is not None and control.placement.count(entry.name) >= entry.most_sessions:
-            return _refuse(LoginStatus.OUT_OF_RESOURCES, f"the target has its {entry.most_sessions} sessions")
+            full = f"the target has its {entry.most_sessions} sessions"
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, full, Cause.SESSIONS)
         if ask["connection"] not in control.guests:
             # Closed while we waited: nobody would ever release what it were given.
             return _refuse(LoginStatus.TARGET_ERROR, "the connection is gone")
@@ -156,7 +172,7 @@ class Desk:
         try:
             self._give_units(record, entry)
         except KeyError as gone:
-            return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed")
+            return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed", Cause.IMAGE_GONE)
         control.placement.claim(record)
         # Counted now, not when the worker says that it is open: many may ask before the first is.
         self._logged_in(record.connection)
@@ -257,6 +273,8 @@ class Desk:
             ),
             entry.account(params["user"]) if entry is not None else None,
         )
+        if not verdict.ok:
+            self.journal.not_proven(params, entry)
         return {
             "ok": verdict.ok,
             "principal": verdict.principal,
@@ -287,6 +305,7 @@ class Desk:
             record.open = True
             control.session_news.unpark_all()
         control.logins += 1
+        self.journal.opened(params["connection"])
 
     def ended(self, params: Any, fds: list[int]) -> None:
         """A session is over and its disks are closed."""
@@ -313,11 +332,14 @@ class Desk:
         if kind == "login refused":
             control.login_failures += 1
             about = params["why"] if status == LoginStatus.NOT_FOUND else ""
+            self.journal.refused(params.get("session", ""), status, params["why"])
         elif kind == "crash":
             control.crashes += 1
             control.sources.punish(source, limits.penalty_crash, now)
         elif kind != "tls handshake" and not kind.startswith("reject"):
             control.sources.punish(source, limits.penalty_malformed, now)
+        if kind == "login timeout":
+            self.journal.late(params.get("session", ""), params["why"])
         control.complaints.complain(
             kind if not status else f"{kind} 0x{status:04x}",
             source,
@@ -334,8 +356,8 @@ class Desk:
         self.control.tls.heard(params["what"], params["why"])
 
 
-def _refuse(status: int, why: str) -> Verdict:
-    return Verdict(refuse=int(status), why=why)
+def _refuse(status: int, why: str, cause: Cause = Cause.OTHER) -> Verdict:
+    return Verdict(refuse=int(status), why=why, cause=cause)
 
 
 def free_bytes(path: str) -> int:

@@ -265,6 +265,7 @@ class Rentals:
 
     def _forget(self, id: str) -> None:
         self.locks.pop(id, None)
+        self.control.desk.journal.attempts.forget(self.name(id))
         target = self.known.pop(id, None)
         self.accounts.pop(id, None)
         self.abandoned.discard(id)

@@ -109,5 +109,6 @@ class Verdict(_Json):
     target: TargetDescriptor | None = None
     refuse: int | None = None  # login status
     why: str = ""
+    cause: str = ""  # of a refusal, for who is told why later
     redirect: str | None = None
     hand_on: int | None = None  # another worker owns the target

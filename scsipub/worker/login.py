@@ -186,6 +186,7 @@ class Login:
         answer = await self._call(
             "check_secret",
             {
+                "connection": self.arrival.id,
                 "target": self.target.name if self.target else "",
                 "user": ask.chap_name,
                 "algorithm": ask.algorithm,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsipub.control.api.caller import Caller, target_of
 from scsipub.control.api.door import Ask, Method
+from scsipub.control.counter import position
 from scsipub.store import tenants
 from scsipub.store.errors import Invalid, NotFound
 from scsipub.store.records import Tenant
@@ -36,6 +37,8 @@ class Targets:
             "target.suspend": about(self.suspend),
             "target.resume": about(self.resume),
             "target.secret": about(self.secret, creates=True),
+            "target.attempts": about(self.attempts, READ),
+            "attempt.list": Method(run=self.attempts, scope="admin"),
             "lun.list": about(self.luns, READ),
             "lun.show": about(self.lun, READ),
             "lun.resize": about(self.resize),
@@ -86,14 +89,17 @@ class Targets:
     async def secret(self, caller: Caller, ask: Ask) -> Any:
         return await self.counter.new_secret(ask)
 
+    async def attempts(self, caller: Caller, ask: Ask) -> Any:
+        answer = await self.counter.attempts(ask)
+        return {"items": answer["attempts"], "next": answer["next"]}
+
     # -- logical units -----------------------------------------------------------------------------------
 
     async def luns(self, caller: Caller, ask: Ask) -> Any:
         listed = (await self.show(caller, ask))["luns"]
         after, limit = ask.get("after"), ask.get("limit", 50)
-        if after is not None and not after.isdecimal():
-            raise NotFound("position in the list", after[:40])
-        rest = [lun for lun in listed if after is None or lun["lun"] > int(after)]
+        last = position(after) if after is not None else -1
+        rest = [lun for lun in listed if lun["lun"] > last]
         more = str(rest[limit - 1]["lun"]) if len(rest) > limit else None
         return {"items": rest[:limit], "next": more}
 

@@ -143,3 +143,27 @@ class Event:
 class EventPage:
     items: list[Event]
     next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """How a login ended, `count` times in a row the same. `status`: what the initiator was told, as RFC 7143
+    numbers it. `words`: the cause; `mend`: what to type against it, empty if nothing."""
+
+    target: str
+    initiator: str
+    source: str
+    user: str
+    status: str
+    cause: str
+    first: str
+    last: str
+    count: int
+    words: str
+    mend: str
+
+
+@attrs.frozen(kw_only=True)
+class AttemptPage:
+    items: list[Attempt]
+    next: str | None = None

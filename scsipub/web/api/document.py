@@ -31,6 +31,7 @@ ANSWERS: tuple[Any, ...] = (
     answers.NewToken,
     answers.Me,
     answers.EventPage,
+    answers.AttemptPage,
     tiers.TierPage,
     ImagePage,
     SessionPage,

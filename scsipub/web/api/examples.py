@@ -71,6 +71,20 @@ SESSION = {
 }
 CHAP = {"user": "ada", "secret": "shown-only-once.", "mutual_user": None, "mutual_secret": None}
 
+ATTEMPT = {
+    "target": _NAME,
+    "initiator": "iqn.1993-08.org.debian:01:42c0ffee",
+    "source": "192.0.2.17",
+    "user": "",
+    "status": "0x0202",
+    "cause": "tls-required",
+    "first": "2026-01-31T12:00:00+00:00",
+    "last": "2026-01-31T12:10:00+00:00",
+    "count": 200,
+    "words": "The target takes logins over TLS only, and this one came in the clear.",
+    "mend": f"scsipub connect disks.example.org --target {_NAME}",
+}
+
 EXAMPLES: dict[str, Any] = {
     "TargetOrder": {"images": ["debian"], "size": 8 << 30, "alias": "the Pi in the cellar"},
     "LunOrder": {"size": 1 << 30},
@@ -93,6 +107,8 @@ EXAMPLES: dict[str, Any] = {
     "Me": {"tenant": "ada", "tenant_id": TENANT["id"], "scopes": ["targets:read"]},
     "Event": EVENT,
     "EventPage": {"items": [EVENT], "next": None},
+    "Attempt": ATTEMPT,
+    "AttemptPage": {"items": [ATTEMPT], "next": None},
     "Session": SESSION,
     "SessionPage": {"items": [SESSION], "total": 1, "next": None},
 }

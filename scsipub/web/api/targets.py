@@ -6,8 +6,8 @@ from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from scsipub.web.api.answers import AttemptPage, LunPage, NewTarget, Target, TargetPage
 from scsipub.web.api.answers import Lun as LunAnswer
-from scsipub.web.api.answers import LunPage, NewTarget, Target, TargetPage
 from scsipub.web.api.bounds import FEW_ITEMS, After, Key, Limit, Lun, OfTenant, TargetId
 from scsipub.web.api.calls import ABOUT, BEARER, CHANGES, Call
 from scsipub.web.api.orders import ResizeOrder, SuspendOrder, TargetOrder
@@ -73,6 +73,31 @@ async def secret(call: NamedDependency[Call], target_id: TargetId, key: Key = No
     return cattrs.structure(await call("target.secret", {"id": target_id}, key), NewTarget)
 
 
+@get(
+    "/targets/{target_id:str}/attempts",
+    summary="How the last logins ended, why, and what mends it",
+    security=BEARER,
+    responses=ABOUT,
+)
+async def attempts(
+    call: NamedDependency[Call], target_id: TargetId, limit: Limit = FEW_ITEMS, after: After = None
+) -> AttemptPage:
+    answer = await call("target.attempts", {"id": target_id, "limit": limit, "after": after})
+    return cattrs.structure(answer, AttemptPage)
+
+
+@get(
+    "/attempts",
+    summary="The last logins to whatever name, for the operator",
+    security=BEARER,
+    responses=ABOUT,
+)
+async def all_attempts(
+    call: NamedDependency[Call], limit: Limit = FEW_ITEMS, after: After = None
+) -> AttemptPage:
+    return cattrs.structure(await call("attempt.list", {"limit": limit, "after": after}), AttemptPage)
+
+
 @get("/targets/{target_id:str}/luns", summary="Its logical units", security=BEARER, responses=ABOUT)
 async def luns(
     call: NamedDependency[Call], target_id: TargetId, limit: Limit = FEW_ITEMS, after: After = None
@@ -96,4 +121,17 @@ async def resize(
     return cattrs.structure(answer, Target)
 
 
-HANDLERS = [targets, rent, target, destroy, suspend, resume, secret, luns, lun, resize]
+HANDLERS = [
+    targets,
+    rent,
+    target,
+    destroy,
+    suspend,
+    resume,
+    secret,
+    attempts,
+    all_attempts,
+    luns,
+    lun,
+    resize,
+]

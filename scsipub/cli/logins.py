@@ -1,0 +1,68 @@
+"""``scsipub target attempts`` and ``target secret``: why a login fails, and another secret for it.
+
+Thin: the daemon knows the causes, and what mends them."""
+
+from typing import Any
+
+import click
+
+from scsipub.cli.daemon import ask
+from scsipub.cli.options import reading
+from scsipub.cli.rentals import show_new
+from scsipub.cli.show import harmless, show_json
+from scsipub.config import Config
+
+
+@click.command()
+@click.argument("identity", metavar="[ID]", required=False)
+@reading
+def attempts(config: Config, as_json: bool, identity: str | None) -> None:
+    """How the last logins ended, why, and what to type against it.  Without ID: to whatever name.
+
+    What is remembered goes back to the start of the daemon, and is little for each name.
+    """
+    listed: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        answer = ask(config, "target.attempts", {"id": identity, "after": after, "limit": 200})
+        listed += answer["attempts"]
+        after = answer["next"]
+        if after is None:
+            break
+    if as_json:
+        show_json(listed)
+        return
+    for attempt in listed:
+        show_attempt(attempt, name=identity is None)
+    if not listed:
+        click.echo("Nobody has tried to log in since the daemon started.")
+
+
+def show_attempt(said: dict[str, Any], *, name: bool = False) -> None:
+    """A line for who and when, one for why, one for the cure."""
+    times = f", {said['count']} times since {said['first']}" if said["count"] > 1 else ""
+    to = f" to {said['target']}" if name else ""
+    status = f" ({said['status']})" if said["status"] != "0x0000" else ""
+    click.echo(
+        harmless(
+            f"{said['last']}  {said['initiator']} from {said['source']}{to}: {said['cause']}{status}{times}"
+        )
+    )
+    click.echo(harmless(f"    {said['words']}"))
+    if said["mend"]:
+        click.echo(harmless(f"    $ {said['mend']}"))
+
+
+@click.command()
+@click.argument("identity", metavar="ID")
+@reading
+def secret(config: Config, as_json: bool, identity: str) -> None:
+    """Put another CHAP secret in place of the last, and show it once.
+
+    Sessions go on; the next login needs the new one.
+    """
+    answer = ask(config, "target.secret", {"id": identity})
+    if as_json:
+        show_json(answer)
+    else:
+        show_new(answer)
