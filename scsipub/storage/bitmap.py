@@ -86,6 +86,13 @@ class Bitmap:
         if len(self.bits) != (length + 7) >> 3:
             raise ValueError(f"{len(self.bits)} bytes cannot be a bitmap of {length} bits")
 
+    def longer(self, length: int) -> Self:
+        """A copy with more bits, which are 0."""
+        copy = type(self)(length)
+        for start, piece in self.pieces(WINDOW):
+            copy.put(start, piece)
+        return copy
+
     def value(self, first: int, count: int) -> int:
         """The range as an integer, ``first`` in its lowest bit."""
         end = first + count

@@ -95,8 +95,9 @@ def _put_aside(paths: OverlayPaths, directory: str, now: float) -> bool:
                 target = os.path.join(trash, os.path.basename(path))
                 os.rename(path, target)
                 os.utime(target, (now, now))  # a day from now, not from its last write
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(paths.longer_map)  # half a map
+        for half in (paths.longer_map, paths.longer_live):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(half)
         return True
 
 

@@ -318,6 +318,24 @@ class Disk:
             self.sectors, self.allocated_bytes, self.budget_bytes, overlay is not None, failed
         )
 
+    # -- growing ------------------------------------------------------------------------------------------
+
+    def grow(self, sectors: int, base: Base | Blank) -> None:
+        """Make a disk that lasts longer while it is in use; may wait.  Raises OSError, and nothing changed.
+
+        Call ``grown`` afterwards, where ``read_now`` is called; until then it is used as long as it was."""
+        overlay = self._overlay
+        if not isinstance(overlay, DurableOverlay):
+            raise OSError(errno.EINVAL, "the disk does not last")
+        overlay.grow(sectors, base.identity)
+
+    def grown(self, sectors: int, base: Base | Blank) -> None:
+        """What ``grow`` has made is in force."""
+        if self._overlay is not None:
+            self._overlay.stretched()
+        self.base = base
+        self.sectors = sectors
+
     # -- the end ------------------------------------------------------------------------------------------
 
     def close(self) -> None:

@@ -37,6 +37,8 @@ from scsipub.storage.files import (
     remember_failure,
     remove_files,
     sync_directory,
+    write_longer_live,
+    write_longer_map,
 )
 from scsipub.storage.layout import HEADER, PAGE, Header, OverlayPaths, OverlayRefused, Part, bitmap_bytes
 from scsipub.storage.overlay import Overlay
@@ -161,6 +163,73 @@ class DurableOverlay(Overlay):
     def latched(self, error: OSError) -> None:
         """The next owner must not serve it either: page cache and medium may disagree until the next boot."""
         remember_failure(self.paths, str(error))
+
+    # -- growing ------------------------------------------------------------------------------------------
+
+    def grow(self, sectors: int, base: BaseIdentity) -> None:
+        """Make the disk longer while it is in use; on return it is so on the medium.  May wait long.
+
+        Reads and writes go on meanwhile, but for first writes and trims, which wait.  The order is that of
+        ``grow``: the data file, then the map, with every bit that is set by then, then .live.  As no bit is
+        set in between, a death at any step loses nothing: without a .live of the new length there is one in
+        the map.  Raises OSError; then the disk is as long as before."""
+        self.flush()  # so that little is left to wait for while others wait for us
+        with self._flushing, self.lock, self._committing:
+            self.check()
+            if sectors <= self.sectors:
+                if sectors < self.sectors:
+                    raise OverlayRefused(f"{self.paths.id} has {self.sectors} sectors: a disk never shrinks")
+                return
+            map_fd, live_fd = self._write_longer(sectors, base)
+            try:
+                os.replace(self.paths.longer_map, self.paths.path(Part.MAP))
+                os.replace(self.paths.longer_live, self.paths.path(Part.LIVE))
+                sync_directory(self.paths.directory)
+            except OSError as error:
+                close_all(map_fd, live_fd)
+                raise self.troubled(error, always=True) from error
+            close_all(self.map_fd, self.live_fd)
+            self.map_fd, self.live_fd = map_fd, live_fd
+            self._take_longer(sectors)
+
+    def _write_longer(self, sectors: int, base: BaseIdentity) -> tuple[int, int]:
+        """The new files beside the old ones.  ``OSError``: there are none, and the data file is as it was."""
+        paths, fds, before = self.paths, [], self.sectors * SECTOR
+        header = Header(sectors, base, self.creation, paths.boot, paths.owner, str(paths.id))
+        try:
+            os.ftruncate(self.data_fd, sectors * SECTOR)
+            try:
+                os.fsync(self.data_fd)
+            except OSError as error:
+                raise self.troubled(error, always=True) from error
+            fds.append(write_longer_map(paths, header, self.live))
+            fds.append(write_longer_live(paths, header, self.live, self.trimmed))
+        except OSError:
+            close_all(*fds)
+            for fresh in (paths.longer_map, paths.longer_live):
+                with contextlib.suppress(OSError):
+                    os.unlink(fresh)
+            if self.failed is None:
+                try:
+                    os.ftruncate(self.data_fd, before)
+                except OSError as error:
+                    raise self.troubled(error, always=True) from error
+            raise
+        return fds[0], fds[1]
+
+    def _take_longer(self, sectors: int) -> None:
+        """In memory.  Whoever reads bits meanwhile sees the old ones or the new, which agree."""
+        chunks = -(-sectors // self.chunk_sectors)
+        self.sectors = sectors
+        self._trimmed_at = HEADER + bitmap_bytes(sectors)
+        if self.trimmed is not None:
+            self.trimmed = self.trimmed.longer(sectors)
+        self.charged = self.charged.longer(chunks)
+        self.room = self.room.longer(chunks)
+        self.committed = self.live.longer(sectors)
+        self._take(self.live.longer(sectors))
+        self._dirty.clear()
+        self.resized = False
 
     # -- room ---------------------------------------------------------------------------------------------
 

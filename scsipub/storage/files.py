@@ -19,6 +19,7 @@ from scsipub.storage.layout import (
 )
 
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+FRESH = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 PIECE = 64 * 1024  # how much of a bitmap is read, written and counted at a time
 
@@ -74,6 +75,38 @@ def read_bits(fd: int, sectors: int, offset: int) -> Bitmap:
     return bitmap
 
 
+def write_longer_map(paths: OverlayPaths, header: Header, bits: Bitmap) -> int:
+    """The map of a disk that grows, beside the one in force; on the medium on return."""
+    fd = os.open(paths.longer_map, FRESH, 0o600)
+    try:
+        # Written, not left as a hole: a flush must not find the file system full.
+        for start in range(0, bitmap_bytes(header.sectors), PIECE):
+            size = min(PIECE, bitmap_bytes(header.sectors) - start)
+            pwrite_all(fd, bytes(bits.bits[start : start + size]).ljust(size, b"\0"), HEADER + start)
+        pwrite_all(fd, header.pack(Part.MAP), 0)
+        os.fsync(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write_longer_live(paths: OverlayPaths, header: Header, live: Bitmap, trimmed: Bitmap | None) -> int:
+    """The live bitmaps of a disk that grows, beside those in force."""
+    fd = os.open(paths.longer_live, FRESH, 0o600)
+    try:
+        size = bitmap_bytes(header.sectors)
+        os.ftruncate(fd, HEADER + 2 * size)
+        for bitmap, at in ((live, HEADER), (trimmed, HEADER + size)):
+            for start, piece in bitmap.pieces(PIECE) if bitmap is not None else ():
+                pwrite_all(fd, piece, at + start)
+        pwrite_all(fd, header.pack(Part.LIVE), 0)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def create_live(
     paths: OverlayPaths, sectors: int, base: BaseIdentity, creation: bytes, bits: Bitmap | None = None
 ) -> int:
@@ -103,7 +136,7 @@ def allocated(paths: OverlayPaths) -> int:
 def remove_files(paths: OverlayPaths) -> None:
     """Unlink whatever is there of an overlay: the bits first, for without them the data means nothing."""
     parts = (Part.LIVE, Part.MAP, Part.DATA, Part.FAILED)
-    for path in (paths.longer_map, *map(paths.path, parts)):
+    for path in (paths.longer_live, paths.longer_map, *map(paths.path, parts)):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 

@@ -109,6 +109,11 @@ class OverlayPaths:
         """What the map is called until a growth of the disk has come so far."""
         return self.path(Part.MAP) + ".new"
 
+    @property
+    def longer_live(self) -> str:
+        """The same of the live bitmap, when the disk grows while it is open."""
+        return self.path(Part.LIVE) + ".new"
+
 
 def bitmap_bytes(sectors: int) -> int:
     """Room for one bit per sector, in whole pages."""

@@ -211,6 +211,12 @@ class Overlay:
             self._residency = kernel.Residency(self.data_fd, self.sectors * SECTOR)
         return self._residency.resident(first << SHIFT, count << SHIFT)
 
+    def stretched(self) -> None:
+        """The data file is longer than it was.  Where ``resident`` is called."""
+        residency, self._residency = self._residency, None
+        if residency is not None:
+            residency.close()
+
     # -- room ---------------------------------------------------------------------------------------------
 
     # Hot: once per write.
