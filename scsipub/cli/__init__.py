@@ -11,6 +11,7 @@ from scsipub.cli.certs import certs
 from scsipub.cli.chaos import chaos
 from scsipub.cli.connect import connect
 from scsipub.cli.doctor import doctor
+from scsipub.cli.faults import fault
 from scsipub.cli.images import image
 from scsipub.cli.janitor import janitor
 from scsipub.cli.logins import attempts, secret
@@ -49,6 +50,7 @@ for _command in (
     certs,
     bench,
     chaos,
+    fault,
 ):
     cli.add_command(_command)
 

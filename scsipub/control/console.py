@@ -15,6 +15,7 @@ import trio
 
 import scsipub
 from scsipub.control.counter import Counter
+from scsipub.control.faults import set_faults
 from scsipub.control.placement import Place
 from scsipub.errors import OperatorError
 from scsipub.storage.broom import Swept
@@ -74,6 +75,7 @@ class Console:
             "worker.restart": self.restart_workers,
             "session.list": self.sessions,
             "session.kick": self.kick,
+            "session.faults": self.faults,
             "image.list": self.images,
             "image.adopt": self.adopt,
             "image.remove": self.remove,
@@ -81,7 +83,7 @@ class Console:
             **self.counter.handlers(),
         }
 
-    async def _ask_all(self, method: str, params: Any = None) -> dict[Place, Any]:
+    async def ask_all(self, method: str, params: Any = None) -> dict[Place, Any]:
         """Every ready worker's answer; who does not answer in time is left out."""
         answers: dict[Place, Any] = {}
 
@@ -97,7 +99,7 @@ class Console:
 
     async def _count(self) -> dict[Place, Any]:
         """Statistics of the workers that answer.  What they said last stands for those that do not."""
-        answers = await self._ask_all("statistics")
+        answers = await self.ask_all("statistics")
         living = {(w.index, w.incarnation) for w in self.control.pool.workers}
         for place, answer in answers.items():
             if place in living:
@@ -175,13 +177,13 @@ class Console:
         return [
             {"worker": index, **session}
             for (index, _), listed in (
-                await self._ask_all("sessions", {"most": (params or {}).get("most")})
+                await self.ask_all("sessions", {"most": (params or {}).get("most")})
             ).items()
             for session in listed
         ]
 
     async def kick(self, params: Any, fds: list[int]) -> Any:
-        found = await self._ask_all("kick", {"id": params["id"]})
+        found = await self.ask_all("kick", {"id": params["id"]})
         if not any(found.values()):
             raise CallError(
                 "not_found",
@@ -189,6 +191,9 @@ class Console:
                 {"do": "`scsipub session list` shows them."},
             )
         return {"kicked": params["id"]}
+
+    async def faults(self, params: Any, fds: list[int]) -> Any:
+        return await set_faults(self, params)
 
     def images(self, params: Any, fds: list[int]) -> Any:
         self.control.catalogue.reload()

@@ -90,7 +90,7 @@ class Answers:
 
     __slots__ = (
         "counters", "discarding", "exp_cmd_sn", "host", "immediate_outstanding", "last_ping", "limits",
-        "negotiated", "next_ttt", "out", "ping_tag", "stat_sn", "surplus", "tasks", "window",
+        "negotiated", "next_ttt", "out", "ping_tag", "spoiled", "stat_sn", "surplus", "tasks", "window",
         "window_size",
     )  # fmt: skip
 
@@ -113,6 +113,7 @@ class Answers:
         self.next_ttt = 1
         self.ping_tag: int | None = None  # a NOP-In of ours that is not answered yet
         self.last_ping = 0.0
+        self.spoiled = 0  # so many PDUs get a wrong digest: somebody tests the initiator
 
     # -- numbers -----------------------------------------------------------------------------------------
 
@@ -212,6 +213,8 @@ class Answers:
         """Header (its data length filled in here), digests and padding into the outbox."""
         length = len(data)
         header[5:8] = length.to_bytes(3)
+        if self.spoiled and self._spoils(header, data):
+            return
         self.out.add(header)
         if self.negotiated.header_digest:
             self.out.add(digest(header))
@@ -223,6 +226,24 @@ class Answers:
             if self.negotiated.data_digest:
                 self.out.add(digest(data, pad))
 
+    def _spoils(self, header: bytearray, data: bytes | bytearray | memoryview) -> bool:
+        """Send it with one digest wrong, if there is one: that of the data sooner than that of the header."""
+        with_data = self.negotiated.data_digest and len(data) > 0
+        if not with_data and not self.negotiated.header_digest:
+            return False
+        self.spoiled -= 1
+        pad = bytes(-len(data) % 4)
+        wrong = bytearray(digest(data, pad) if with_data else digest(header))
+        wrong[0] ^= 1
+        self.out.add(header)
+        if self.negotiated.header_digest:
+            self.out.add(digest(header) if with_data else wrong)
+        self.out.add(data)
+        self.out.add(pad)
+        if with_data:
+            self.out.add(wrong)
+        return True
+
     def send_pdu(self, answer: pdu.TargetPdu) -> None:
         """A rare PDU, whose numbers the caller has filled in."""
         self.send(bytearray(answer.pack()), getattr(answer, "data", b""))
@@ -231,7 +252,7 @@ class Answers:
         """End the task with a SCSI Response.
 
         ``actual``: how many bytes the CDB asks to move.  None: nothing to compare, no residual."""
-        if task.ended:
+        if task.ended or task.muted:
             return
         flag, count = (0, 0) if actual is None else residual(task.expected, actual)
         self.end(task)
@@ -272,6 +293,8 @@ class Answers:
 
         ``total``: how much is sent in all (min of expected and actual); the piece that reaches it carries
         GOOD status.  ``actual``: what the CDB asked for, for the residual.  §11.7.4"""
+        if task.muted:
+            return
         step, burst, view = self.negotiated.max_xmit_data_segment, self.negotiated.max_burst, memoryview(data)
         at = 0
         while at < len(data):

@@ -46,6 +46,7 @@ class Task:
 
     ended: bool = False  # status sent, or aborted: nothing more goes to the initiator
     started: bool = False  # counted in the command window
+    muted: bool = False  # whatever becomes of it, nobody is told
     host: Any = None  # whatever the host needs to remember
 
 

@@ -20,6 +20,7 @@ from scsipub.scsi.plan import Background, Plan
 from scsipub.scsi.sense import sense_for_oserror, wrong_data_length
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.target.backing import Backing, Job
+from scsipub.target.faulty import Faulty
 from scsipub.target.management import Management
 from scsipub.target.order import Order
 from scsipub.target.reserving import reserve
@@ -36,8 +37,8 @@ class Nexus:
     """One per session.  ``wake`` is called when ``jobs`` or ``posted`` has grown, by whomever."""
 
     __slots__ = (
-        "backgrounds", "dying", "jobs", "limits", "management", "now", "order", "paths", "posted", "session",
-        "streams", "throttle", "wake", "writes",
+        "backgrounds", "dying", "faults", "jobs", "limits", "management", "now", "order", "paths", "posted",
+        "session", "streams", "throttle", "wake", "writes",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, paths: dict[int, Path], wake: Callable[[], None]) -> None:
@@ -57,6 +58,7 @@ class Nexus:
         self.order = Order(self)
         self.posted: tuple[Callable[[], None], ...] = ()  # what others want said here, in our own time
         self.throttle: Throttle | None = None  # shared by all sessions of the target, if that has limits
+        self.faults: Faulty | None = None  # somebody tests this initiator
         self.now = 0.0
         self.session: Session  # set by the worker right after construction: the two know each other
 
@@ -72,11 +74,18 @@ class Nexus:
     def begin(self, task: Task) -> None:
         """Nothing is in the way of this command any more."""
         self.order.begins(task)
+        if self.faults is None or not self.faults.strike(self, task):
+            self.share(task, self.now)
+
+    def share(self, task: Task, now: float) -> None:
+        """If there are limits, it must be within them."""
         throttle = self.throttle
-        if throttle is not None and task.cdb[0] in THROTTLED and not throttle.enter(self, task, self.now):
+        if task.ended:
+            return
+        if throttle is not None and task.cdb[0] in THROTTLED and not throttle.enter(self, task, now):
             self.writes.wait(task)
             return
-        self.go(task, self.now)
+        self.go(task, now)
 
     def go(self, task: Task, now: float) -> None:
         """Its turn has come."""

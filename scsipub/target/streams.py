@@ -89,7 +89,7 @@ class Streams:
         )
         before = BHS + 4 if negotiated.header_digest else BHS
         after = 4 if negotiated.data_digest else 0
-        if size % 512 or out.size - out.used < before + size + after:
+        if size % 512 or session.spoiled or out.size - out.used < before + size + after:
             return self._piece_by_copy(stream)
         sectors = size // 512
         disk, backing = path.backing.disk, path.backing

@@ -22,6 +22,7 @@ import trio
 
 from scsipub.confine import confine, of_python
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
+from scsipub.faults.rules import Injector, Rule
 from scsipub.iscsi.answers import Counters
 from scsipub.iscsi.outbox import Outbox
 from scsipub.limits import Limits
@@ -30,6 +31,7 @@ from scsipub.storage.layout import boot_id
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import Arrival, Rates
 from scsipub.target.discovery import PortalPolicy
+from scsipub.target.faulty import Faulty
 from scsipub.target.throttle import Throttle
 from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.certificates import Certificates
@@ -52,6 +54,7 @@ log = logging.getLogger("scsipub.worker")
 
 # How long an initiator may take to answer when another claims to be it.
 PROBE_SECONDS = 1.5
+NO_FAULTS = {"seed": 0, "rules": [], "commands": 0, "struck": 0, "events": []}
 RECEIVE_BYTES = 1024 * 1024  # the shared buffer: one recv takes what a busy socket holds
 
 
@@ -115,6 +118,7 @@ class Worker:
             "statistics": self.statistics,
             "release": self.release,
             "rates": self.set_rates,
+            "faults": self.set_faults,
         }
 
     # -- what control says -------------------------------------------------------------------------------
@@ -295,6 +299,29 @@ class Worker:
         """Work that outlives its command, and its session too."""
         if self.nursery is not None:
             self.nursery.start_soon(run_background, self, background, backing, over)
+
+    def set_faults(self, params: Any, fds: list[int]) -> Any:
+        """Trouble for one session: ``rules`` and ``seed``, or ``rules`` None to ask how it goes; [] ends it.
+
+        None: there is no such session here.  Control has looked at the rules."""
+        live = self.live.get(params["id"])
+        if live is None:
+            return None
+        nexus = live.connection.nexus
+        if params["rules"]:
+            rules = [Rule.from_json(rule) for rule in params["rules"]]
+            nexus.faults = Faulty(Injector(rules, params["seed"], monotonic()), self._later)
+        elif params["rules"] is not None:
+            nexus.faults = None
+        return nexus.faults.injector.to_json() if nexus.faults is not None else NO_FAULTS
+
+    def _later(self, seconds: float, deed: Callable[[float], None]) -> None:
+        async def wait() -> None:
+            await trio.sleep(seconds)
+            beside_sessions(deed, monotonic())
+
+        if self.nursery is not None:
+            self.nursery.start_soon(wait)
 
     def start_releasing(self, throttle: Throttle) -> None:
         """Commands wait for their share."""
