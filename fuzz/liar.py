@@ -12,8 +12,8 @@ from fuzz import cdbs, mangle, texts
 from fuzz.entry import LOCKED
 from fuzz.ground import UNITS
 from fuzz.hearing import Task
+from fuzz.speech import Stage
 from fuzz.steps import Step, say
-from fuzz.world import World
 from scsipub.iscsi import pdu
 
 _COMMAND = struct.Struct(">BB2xIQIII4x16s")
@@ -31,9 +31,13 @@ def setup(dice: random.Random) -> dict[str, Any]:
 
 
 class Liar:
-    """One stream of steps.  ``rate``: how many of them are mangled."""
+    """One stream of steps.  ``rate``: how many of them are mangled.
 
-    def __init__(self, dice: random.Random, world: World, rate: float = 0.12) -> None:
+    ``units``: (LUN, block size, blocks); the first one gets most commands, and some LUNs are not there."""
+
+    units = tuple((lun, size, sectors * 512 // size) for lun, (size, sectors, _, _) in enumerate(UNITS))
+
+    def __init__(self, dice: random.Random, world: Stage, rate: float = 0.12) -> None:
         self.dice = dice
         self.world = world
         self.rate = rate
@@ -140,9 +144,9 @@ class Liar:
     def _command(self, who: int) -> Step:
         dice = self.dice
         roll = dice.random()
-        lun = 0 if roll < 0.75 else dice.choice((1, 1, 2, 3))
-        block_size, sectors, _, _ = UNITS[lun % 3]
-        blocks = sectors * 512 // block_size
+        lun, block_size, blocks = self.units[0]
+        if roll >= 0.75:
+            lun, block_size, blocks = self._other_unit()
         roll = dice.random()
         if roll < 0.35:
             order = cdbs.block_order(dice, dice.choice(READS), blocks, block_size)
@@ -153,6 +157,10 @@ class Liar:
         else:
             order = cdbs.any_order(dice, blocks, block_size)
         return self._order(who, lun, order)
+
+    def _other_unit(self) -> tuple[int, int, int]:
+        lun = self.dice.choice((1, 1, 2, 3))
+        return (lun, *self.units[lun % 3][1:])
 
     def _volley(self, who: int) -> list[Step]:
         """What a busy initiator says in one breath: short reads and writes, one behind the other."""

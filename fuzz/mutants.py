@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import attrs
+from rich.console import Console
+from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 PATCHES = ROOT / "fuzz" / "mutants"
@@ -57,15 +59,27 @@ def hunt(patch: Path, seconds: float, seed: int = 1) -> Verdict:
     return Verdict(patch.stem, bool(finds), took, what)
 
 
-def main(patches: list[Path], seconds: float, *, as_json: bool) -> int:
+def main(patches: list[Path], seconds: float, *, as_json: bool, seed: int = 1) -> int:
     """Hunt them all; 1 if one got away."""
     verdicts = []
     for patch in patches or sorted(PATCHES.glob("*.patch")):
-        verdict = hunt(patch, seconds)
+        verdict = hunt(patch, seconds, seed)
         verdicts.append(verdict)
         if not as_json:
             word = "found" if verdict.found else "MISSED"
             print(f"{word:6} after {verdict.seconds:5.1f} s  {verdict.name}: {verdict.what}", flush=True)
     if as_json:
         print(json.dumps([attrs.asdict(v) for v in verdicts], indent=1))
+    else:
+        Console().print(_table(verdicts), highlight=False)
     return 0 if all(v.found for v in verdicts) else 1
+
+
+def _table(verdicts: list[Verdict]) -> Table:
+    found = sum(v.found for v in verdicts)
+    table = Table(title=f"{found} of {len(verdicts)} mutants found", title_justify="left")
+    for name in ("mutant", "seconds", "found as"):
+        table.add_column(name, justify="right" if name == "seconds" else "left")
+    for v in verdicts:
+        table.add_row(v.name, f"{v.seconds:.1f}" if v.found else "[red]missed[/]", v.what[:100])
+    return table

@@ -1,6 +1,7 @@
 """What the runner says: while it runs, and at the end."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -69,8 +70,25 @@ def as_json(tally: Tally, finds: list[Found], seed: int) -> dict[str, Any]:
     }
 
 
-def tell(tally: Tally, finds: list[Found], seed: int, *, as_text: bool) -> None:
-    """The report at the end, on standard output."""
+def markdown(it: dict[str, Any]) -> str:
+    """What ``as_json`` says, as a page."""
+    memory = it["memory_bytes"] or [0]
+    lines = [
+        "# scsipub, in process", "",
+        f"{it['pdus']:,} PDUs in {it['scripts']:,} worlds and {it['seconds']:.0f} seconds "
+        f"({it['pdus_per_second']:,} a second), {it['answers']:,} answers; seed {it['seed']}; memory "
+        f"{memory[0] / 1e6:.1f} to {memory[-1] / 1e6:.1f} MB.", "",
+    ]  # fmt: skip
+    lines += [f"* {find['kind']}: {find['what']} ({find['steps']} steps)" for find in it["finds"]]
+    lines += ["", "| said and ended in | times |", "| --- | --- |"]
+    lines += [f"| {outcome} | {times:,} |" for outcome, times in it["outcomes"].items()]
+    return "\n".join([*lines, ""])
+
+
+def tell(tally: Tally, finds: list[Found], seed: int, *, as_text: bool, page: Path | None = None) -> None:
+    """The report at the end, on standard output and, if wanted, as a page."""
+    if page is not None:
+        page.write_text(markdown(as_json(tally, finds, seed)))
     if not as_text:
         print(json.dumps(as_json(tally, finds, seed), indent=1))
         return

@@ -18,7 +18,7 @@ from types import FrameType
 
 import attrs
 
-from fuzz import liar
+from fuzz import liar, shrinking
 from fuzz.find import Find, Hang
 from fuzz.ground import Ground
 from fuzz.steps import Script, Step
@@ -138,46 +138,19 @@ def _judged(world: World, script: Script, play: Callable[[], None], tally: Tally
 
 
 def shrink(on: Ground, found: Found, *, seconds: float = 20.0) -> Found:
-    """Leave out steps, then mangles and data, as long as the same rule is broken."""
-    until = time.monotonic() + seconds
-
-    def still(steps: list[Step]) -> Found | None:
-        if time.monotonic() > until:
-            return None
-        again = replay(on, Script(found.script.setup, steps))
-        return again if again is not None and again.find.kind == found.find.kind else None
-
+    """The shortest script, found in this time, that breaks the same rule."""
     best = found
-    chunk = max(1, len(best.script.steps) // 2)
-    while chunk:
-        at, shorter = 0, False
-        while at < len(best.script.steps):
-            steps = best.script.steps[:at] + best.script.steps[at + chunk :]
-            again = still(steps)
-            if again is not None:
-                best, shorter = again, True
-            else:
-                at += chunk
-        if chunk == 1 and not shorter:
-            break
-        chunk = chunk // 2 if chunk > 1 or not shorter else 1
-    for index in range(len(best.script.steps)):
-        for change in _simpler(best.script.steps[index]):
-            steps = list(best.script.steps)
-            steps[index] = change
-            best = still(steps) or best
+
+    def again(steps: list[Step]) -> bool:
+        nonlocal best
+        result = replay(on, Script(found.script.setup, steps))
+        if result is None or result.find.kind != found.find.kind:
+            return False
+        best = result
+        return True
+
+    shrinking.shrink(found.script.steps, again, seconds=seconds)
     return best
-
-
-def _simpler(step: Step) -> Iterator[Step]:
-    if step.more:
-        yield attrs.evolve(step, more=False)
-    for index in range(len(step.mangles)):
-        yield attrs.evolve(step, mangles=step.mangles[:index] + step.mangles[index + 1 :])
-    if step.ahs:
-        yield attrs.evolve(step, ahs=b"")
-    if step.data and len(step.bhs) == 48 and step.bhs[0] & 0x3F != 3:
-        yield attrs.evolve(step, data=b"")
 
 
 def resident_bytes() -> int:
@@ -194,8 +167,9 @@ def run(
     tally: Tally,
     finds: list[Found],
     most: int = 10,
+    pdus: int = 0,
 ) -> None:
-    """Fuzz for so long, adding to ``tally`` and ``finds``.
+    """Fuzz for so long, or until so many PDUs are said, adding to ``tally`` and ``finds``.
 
     Every script has a seed of its own, ``seed/number``.  Of each kind of find one is kept."""
     began = time.monotonic()
@@ -205,6 +179,8 @@ def run(
     gc.freeze()
     with ground() as on:
         while (now := time.monotonic()) - began < seconds and len(finds) < most:
+            if pdus and tally.pdus >= pdus:
+                break
             found = invent(on, f"{seed}/{number}", tally)
             number += 1
             tally.seconds = time.monotonic() - began

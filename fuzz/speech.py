@@ -2,15 +2,54 @@
 
 Fills in the numbers that the step has left relative, then the lengths, then lets the mangler at it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 from fuzz import mangle
 from fuzz.content import SECTOR
-from fuzz.ground import CANARY, Connection
-from fuzz.hearing import crc
-from fuzz.referee import Referee
+from fuzz.ground import CANARY
+from fuzz.hearing import Facts, Task, crc
 from fuzz.steps import Step, fill
 
 
-def resolve(connection: Connection, step: Step) -> bytes:
+class Numbers(Protocol):
+    """What a session has come to, as far as the next PDU must know it: any referee."""
+
+    exp_cmd_sn: int
+    stat_sn: int
+    facts: Facts
+
+    @property
+    def tasks(self) -> Mapping[int, Task]: ...
+
+
+class Proving(Protocol):
+    """The login phase: answers challenges."""
+
+    def proved(self, text: bytes) -> bytes: ...
+
+
+class Speaker(Protocol):
+    """One connection, in process or far away.  ``referee`` is None until its session has begun."""
+
+    who: int
+    apart: bool
+
+    @property
+    def referee(self) -> Numbers | None: ...
+
+    @property
+    def entry(self) -> Proving: ...
+
+
+class Stage(Protocol):
+    """Where a liar plays: the world, or a target far away."""
+
+    @property
+    def connections(self) -> Sequence[Speaker | None]: ...
+
+
+def resolve(connection: Speaker, step: Step) -> bytes:
     """The bytes that this step means here and now."""
     referee = connection.referee
     data = step.data or _fill(connection, step.seed, step.length)
@@ -42,14 +81,14 @@ def resolve(connection: Connection, step: Step) -> bytes:
     return mangle.wire(whole, step.mangles) if step.mangles else whole
 
 
-def _fill(connection: Connection, seed: int, length: int) -> bytes:
+def _fill(connection: Speaker, seed: int, length: int) -> bytes:
     data = fill(seed, length) if length else b""
     if connection.who and connection.apart:
         return b"".join(CANARY + data[at + 16 : at + SECTOR] for at in range(0, length, SECTOR))[:length]
     return data
 
 
-def _answer(connection: Connection, referee: Referee, header: bytearray, step: Step) -> bytes:
+def _answer(connection: Speaker, referee: Numbers, header: bytearray, step: Step) -> bytes:
     """Fill in a Data-Out as its task wants it; at most ``length`` bytes."""
     task = referee.tasks.get(int.from_bytes(header[16:20]))
     if task is None or not (task.unsolicited or task.ttt is not None):

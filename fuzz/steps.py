@@ -18,16 +18,16 @@ from scsipub.scsi.commands import ACTION_OPCODES, COMMANDS
 # (what, where, how long, how much): see ``mangle``.
 Mangle = tuple[str, int, int, int]
 
-_BLOB = random.Random("fuzz").randbytes(1 << 20)
+BLOB = random.Random("fuzz").randbytes(1 << 20)
 _WORD = struct.Struct(">I")
 
 
 def fill(seed: int, length: int) -> bytes:
     """Write data in which no two sectors are alike, and no two seeds."""
-    at = (seed * 2654435761) % (len(_BLOB) - 1)
-    out = _BLOB[at : at + length]
+    at = (seed * 2654435761) % (len(BLOB) - 1)
+    out = BLOB[at : at + length]
     while len(out) < length:
-        out += _BLOB[: length - len(out)]
+        out += BLOB[: length - len(out)]
     return out
 
 

@@ -1,0 +1,54 @@
+"""The whole way: a target of its own, cases, a find, its program and its pcap; and our own daemon without any."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fuzz.__main__ import main
+from fuzz.find import Record
+
+pytestmark = pytest.mark.wire
+
+
+def test_in_tgt_something_is_found_and_its_program_shows_it_by_hand(tmp_path, capsys):
+    """Debian's tgt 1.0.85 sends Data-In across MaxBurstLength and answers pings with more than we take."""
+    out = tmp_path / "out"
+
+    ended = main(
+        ["run", "tgt", "--pdus", "1200", "--seed", "5", "--patience", "1", "--shrinking", "2", "--json",
+         "--out", str(out)]
+    )  # fmt: skip
+
+    report = json.loads(capsys.readouterr().out)
+    assert ended == 1
+    found = {find["kind"]: find for find in report["finds"]}
+    ping = found["NOP-In too long"]
+    assert ping["by_hand"] is True
+    assert ping["steps"] <= 4
+    assert (out / f"{ping['files']}.pcap").stat().st_size > 500
+    assert Record.read(out / f"{ping['files']}.json").kind == "NOP-In too long"
+    assert "NOP-In too long" in (out / "report.md").read_text()
+    source = (out / f"{ping['files']}.py").read_text()
+    assert "import scsipub" not in source
+    assert "from fuzz" not in source
+    assert main(["replay", str(out / f"{ping['files']}.json"), "tgt"]) == 1
+
+
+def test_in_our_daemon_nothing_is_found(tmp_path, capsys):
+    ended = main(["run", "scsipub", "--pdus", "1500", "--json", "--out", str(tmp_path)])
+
+    report = json.loads(capsys.readouterr().out)
+    assert [(find["kind"], find["what"]) for find in report["finds"]] == []
+    assert ended == 0
+    assert report["pdus"] >= 1500
+
+
+def test_a_target_that_is_not_there_is_said_so(capsys):
+    done = subprocess.run(
+        [sys.executable, "-m", "fuzz", "run", "http://x"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "iscsi://host:port/iqn/lun" in done.stderr
