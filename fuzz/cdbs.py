@@ -19,6 +19,7 @@ PARAMETER_LISTS = {0x15, 0x55, 0x42, 0x48, 0x5F, 0x83}
 RARE = {0x48, 0x83, 0x1B, 0x16}
 
 ROWS: tuple[Command, ...] = tuple(COMMANDS.values())
+PERSISTENT: tuple[Command, ...] = tuple(row for row in ROWS if row.opcode == 0x5F)
 COMMON: tuple[Command, ...] = tuple(row for row in ROWS if row.opcode not in RARE)
 
 
@@ -84,6 +85,8 @@ def block_order(dice: random.Random, opcode: int, blocks: int, block_size: int) 
 def any_order(dice: random.Random, blocks: int, block_size: int) -> Order:
     """A command of any row."""
     row = dice.choice(COMMON if dice.random() < 0.99 else ROWS)
+    if dice.random() < 0.15:
+        row = dice.choice(PERSISTENT)
     if row.opcode in BLOCK_COMMANDS and dice.random() < 0.9:
         return block_order(dice, row.opcode, blocks, block_size)
     cdb = bytearray(byte & dice.randrange(256) if dice.random() < 0.4 else 0 for byte in row.usage)

@@ -8,6 +8,7 @@ import struct
 import attrs
 
 from fuzz.content import SECTOR, Content
+from fuzz.fence import Fence
 
 READS = {0x08, 0x28, 0xA8, 0x88}
 WRITES = {0x0A, 0x2A, 0xAA, 0x8A}
@@ -28,6 +29,7 @@ class Disk:
 
     content: Content
     shift: int
+    fence: Fence = attrs.field(factory=Fence, kw_only=True)
 
     @property
     def blocks(self) -> int:

@@ -23,6 +23,7 @@ from scsipub.limits import Limits
 from scsipub.scsi.attentions import POWER_ON_OR_RESET
 from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.lane import Peer
+from scsipub.scsi.ports import InitiatorPort
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.base import Base, Blank
 from scsipub.storage.disk import Disk
@@ -35,6 +36,7 @@ LIMITS = Limits()
 STALE = b"\xa5stale\x5a0123456789"  # what lies in shared buffers from before: must never come out
 CANARY = b"\xc3neighbour\x3c12345"  # what the neighbour's disk is full of: only the neighbour may see it
 BUFFER = 4 << 20
+PORT_NAME = "iqn.1993-08.org.debian:01:fuzz"
 RECORDS = [TargetRecord(TARGET, ("[::1]:3260,1",))]
 # (block size, sectors, read only, has an image below)
 UNITS = ((512, 1024, False, True), (4096, 2048, False, False), (512, 64, True, True))
@@ -137,9 +139,11 @@ def open_session(
         return [Peer(p.backing.unit, p.lane, p.backing.medium) for p in paths.values()]
 
     discovery = negotiated.discovery
+    # Whatever it has called itself: to reservations it is who it is.
+    port = InitiatorPort(PORT_NAME, bytes((0x80, 0, 0, 0, 0, connection.who)))
     for lun, backing in units.backings.items() if not discovery else ():
         lane = backing.unit.attach(
-            negotiated.initiator_name, luns=lambda: sorted(units.backings), peers=peers,
+            port.name, port=port, luns=lambda: sorted(units.backings), peers=peers,
             attention=POWER_ON_OR_RESET,
         )  # fmt: skip
         paths[lun] = Path(lane, backing, backing.medium.blocks, units.known[lun].shift)
@@ -157,6 +161,7 @@ def open_session(
     )  # fmt: skip
     connection.nexus = nexus
     connection.referee = Referee(facts, {} if discovery else units.known, seen)
+    connection.referee.port = connection.who
     if not discovery:
         units.nexuses.append(nexus)
         nexus.management.siblings = units.nexuses

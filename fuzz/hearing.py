@@ -10,10 +10,12 @@ import attrs
 import crc32c
 
 from fuzz.effects import Disk
+from fuzz.fence import PREEMPT_AND_ABORT
 
 HEADER = struct.Struct(">BBBBIQIIIIIIII")
 NO_TAG = 0xFFFFFFFF
 MASK = 0xFFFFFFFF
+POWER_ON, PARAMETERS_CHANGED = 0x29, 0x2A
 NOP, COMMAND, MANAGE, LOGIN, TEXT, DATA, LOGOUT, SNACK = 0, 1, 2, 3, 4, 5, 6, 16
 NOP_IN, RESPONSE, MANAGED, TEXT_IN, DATA_IN, LOGGED_OUT = 0x20, 0x21, 0x22, 0x24, 0x25, 0x26
 
@@ -52,6 +54,9 @@ class Task:
     data: bytearray = attrs.field(factory=bytearray)  # written so far
     answer: bytearray = attrs.field(factory=bytearray)  # read so far
     data_sn: int = 0
+    conflict: bool | None = None  # must it meet RESERVATION CONFLICT?
+    fence: int = -1  # the epoch of that
+    attentions: frozenset[int] = frozenset()  # that waited when it came
 
 
 @attrs.define
@@ -101,6 +106,9 @@ class Hearing:
         self.ghosts: set[int] = set()  # tags that ended with a thread still at it
         self.lax = False  # what comes cannot be predicted any more: close, and begin anew
         self.moved = 0  # exp_cmd_sn before this delivery
+        self.port = 0  # which initiator port this is, to reservations
+        # Unit attentions that wait, by unit: additional sense codes.  A session begins with a power on.
+        self.pending: dict[int, set[int]] = {lun: {POWER_ON} for lun in disks}
 
     @property
     def window(self) -> int:
@@ -329,6 +337,12 @@ class Hearing:
             itt, lun, it[32:48] + extra, disk, numbered, bool(flags & 0x40), writes, expected,
             disk.content.epoch if disk else 0, disk.content.puts if disk else 0,
         )  # fmt: skip
+        if disk is not None and path is not None:
+            task.conflict, task.fence = disk.fence.conflict(self.port, task.cdb), disk.fence.epoch
+            task.attentions = frozenset(self.pending[path])
+            if task.cdb[0] == 0x5F and task.cdb[1] & 0x1F == PREEMPT_AND_ABORT:
+                for session in self.siblings:  # whose tasks it ends, and when, is not said
+                    session.lax |= session is not self and bool(session.tasks)
         self.tasks[itt] = task
         self.numbered += numbered
         self.immediate += not numbered

@@ -9,6 +9,7 @@ from fuzz import effects
 from fuzz.content import Content
 from fuzz.effects import Disk
 from fuzz.find import Find
+from fuzz.guard import Guard
 from fuzz.hearing import (
     DATA_IN,
     HEADER,
@@ -20,7 +21,6 @@ from fuzz.hearing import (
     RESPONSE,
     TEXT_IN,
     Facts,
-    Hearing,
     Task,
     ahead,
     crc,
@@ -31,7 +31,7 @@ R2T, ASYNC, REJECT = 0x31, 0x32, 0x3F
 WRONG_LENGTH = (0x05, 0x0E, 0x03)
 
 
-class Referee(Hearing):
+class Referee(Guard):
     """Both halves.  ``heard`` gets the bytes that the target sent for one delivery."""
 
     def __init__(self, facts: Facts, disks: dict[int, Disk], seen: Counter[tuple[str, str]]) -> None:
@@ -54,6 +54,8 @@ class Referee(Hearing):
 
     def forget(self, task: Task) -> None:
         super().forget(task)
+        if task.disk is not None and task.cdb[0] in (0x16, 0x17, 0x56, 0x57, 0x5F):
+            task.disk.fence.forget()
         self._failed(task)
 
     def end(self) -> None:
@@ -61,6 +63,7 @@ class Referee(Hearing):
         if self.lax:
             for disk in self.disks.values():
                 self._anything(disk, 0)
+                disk.fence.forget()
             return
         for task in self.spoilt:
             if self.tasks.get(task.tag) is task:
@@ -155,6 +158,7 @@ class Referee(Hearing):
         if status == 0 and task.reads and task.answer:
             raise Find("read without status", f"{len(task.answer)} bytes, then a SCSI Response")
         self._residual(task, status, flags, count, 0, key)
+        self.guarded(task, status, key)
         if status == 0:
             self._went_well(task)
         else:
@@ -215,6 +219,7 @@ class Referee(Hearing):
                 raise Find("Data-In", f"flags {flags:02x}h status {status:02x}h")
             self._end(tag, "Data-In")
             self._residual(task, 0, flags, count, len(task.answer), "GOOD")
+            self.guarded(task, 0, "GOOD")
             self.seen[command_name(task.cdb), "GOOD"] += 1
             self._went_well(task)
 
@@ -360,6 +365,8 @@ class Referee(Hearing):
             if data != request[48 : 48 + self.facts.max_receive]:
                 raise Find("NOP-In", "other data than was sent")
         elif opcode == MANAGED:
+            if request[1] & 0x7F in (5, 6) and words[2] == 0:
+                self.reset(request)
             if request[1] & 0x7F == 7:  # cold reset: all sessions of the target end
                 for session in self.siblings:
                     session.may_close = True
@@ -403,5 +410,4 @@ class Referee(Hearing):
     def closed(self) -> None:
         """The connection is gone, and all that was under way on it."""
         for task in list(self.tasks.values()):
-            self._failed(task)
-        self.tasks.clear()
+            self.forget(task)

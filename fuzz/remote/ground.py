@@ -25,6 +25,7 @@ class FarTask(Task):
     clean: bool = True  # said as the standard wants it
     mixed: bool = False  # something else touched the same blocks meanwhile
     when: float = 0.0
+    simple: bool = True  # its task attribute; others stop what comes behind them
 
 
 @attrs.define(eq=False)

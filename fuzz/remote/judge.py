@@ -296,7 +296,7 @@ class Judge:
 
     def waits(self) -> tuple[str, int] | None:
         """What is owed now and for which tag; None when nothing is."""
-        if self.tainted:
+        if self.tainted or self._stopped():
             return None
         for task in self.tasks.values():
             if task.ttt is None and not task.unsolicited and task.tag not in self.loose:
@@ -305,6 +305,12 @@ class Judge:
             if tag not in self.loose:
                 return NAMES[kind], tag
         return None
+
+    def _stopped(self) -> bool:
+        """Does an ORDERED task wait for write data, its own or of one before it?  Then others wait, too."""
+        tasks = [task for session in self.siblings for task in session.tasks.values()]
+        waiting = any(task.ttt is not None or task.unsolicited for task in tasks)
+        return waiting and not all(task.simple for task in tasks)
 
     def end(self) -> None:
         """The connection is gone, and all that was under way on it."""

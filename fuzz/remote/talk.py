@@ -253,7 +253,7 @@ class Talk:
         until = time.monotonic() + (SHORT if judge.tainted else self.patience)
         while not speaker.over and time.monotonic() < until:
             busy = [t for t in judge.tasks.values() if t.ttt is None and not t.unsolicited]
-            if len(busy) <= most:
+            if len(busy) <= most or judge.waits() is None:
                 return
             self._hear(speaker, 0.02)
         if not speaker.over and not judge.tainted and judge.waits():

@@ -44,6 +44,7 @@ class FarJudge(Judge):
         facts = self.facts
         task.received, task.data = len(data), bytearray(data)
         task.when = self.now
+        task.simple = flags & 7 in (0, 1)
         broken = (bool(data) and not facts.immediate_data) or len(data) > min(
             facts.first_burst, task.expected
         )
@@ -53,6 +54,10 @@ class FarJudge(Judge):
             broken |= facts.initial_r2t or not task.writes
         if broken:
             self._break(task, "unsolicited data against the rules")
+        if task.cdb[0] == 0x5F and task.cdb[1] & 0x1F == 5:  # PREEMPT AND ABORT: of whomever
+            for session in self.siblings:
+                for other in list(session.tasks.values()):
+                    session.abandon(other)
         self.tasks[tag] = task
         self.over.discard(tag)
         if isinstance(task.disk, FarDisk):

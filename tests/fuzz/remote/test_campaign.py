@@ -1,4 +1,4 @@
-"""The whole way: a target of its own, cases, a find, its program and its pcap; and our own daemon without any."""
+"""The whole way: a target, cases, a find, its program and its pcap; and our own daemon without any."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ def test_in_tgt_something_is_found_and_its_program_shows_it_by_hand(tmp_path, ca
     out = tmp_path / "out"
 
     ended = main(
-        ["run", "tgt", "--pdus", "1200", "--seed", "5", "--patience", "1", "--shrinking", "2", "--json",
+        ["run", "tgt", "--pdus", "500", "--seed", "5", "--patience", "1", "--shrinking", "1", "--json",
          "--out", str(out)]
     )  # fmt: skip
 
