@@ -176,6 +176,9 @@ class Judge:
                 if function != 1 or task.tag == wanted:
                     session.abandon(task)
         self.loose.add(wanted)
+        ahead_of = int.from_bytes(it[32:36])
+        if function == 1 and ahead(self.top, ahead_of) >= 0:
+            self.top = (ahead_of + 1) & MASK  # §11.5.1: a command that has not come counts as received
         if function in (6, 7, 8):
             for session in self.siblings:
                 session.tainted = session.tainted or "a reset of the target"
@@ -305,6 +308,13 @@ class Judge:
             if tag not in self.loose:
                 return NAMES[kind], tag
         return None
+
+    @property
+    def aborting(self) -> bool:
+        """Is something of this session under way that ends other sessions' tasks?"""
+        return any(kind == MANAGED for kind, _ in self.owed) or any(
+            task.cdb[0] == 0x5F and task.cdb[1] & 0x1F == 5 for task in self.tasks.values()
+        )
 
     def _stopped(self) -> bool:
         """Does an ORDERED task wait for write data, its own or of one before it?  Then others wait, too."""

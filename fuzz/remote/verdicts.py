@@ -58,6 +58,8 @@ class FarJudge(Judge):
             for session in self.siblings:
                 for other in list(session.tasks.values()):
                     session.abandon(other)
+        if any(session.aborting for session in self.siblings if session is not self):
+            self.loose.add(tag)  # another connection's abort is on its way: which comes first, nobody knows
         self.tasks[tag] = task
         self.over.discard(tag)
         if isinstance(task.disk, FarDisk):
