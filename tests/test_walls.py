@@ -26,6 +26,7 @@ WALLS = {
     "scsipub/errors.py": {"scsipub", "supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
     "scsipub/limits.py": {"scsipub", "supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
     "scsipub/tiers.py": CORE | ABOVE | {"supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
+    "scsipub/recipes.py": CORE | ABOVE | {"supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
     "scsipub/config": CORE | ABOVE | {"supervisor"} | TRIO | SOCKETS | CLOCKS | PROCESSES,
     "scsipub/iscsi": ABOVE
     | (CORE - {"scsipub.iscsi"})

@@ -104,7 +104,11 @@ class Counter:
         return await self.shown(rented.target) | {
             "chap": attrs.asdict(account),
             "commands": recipes(
-                self.rentals.name(rented.target.id), self.portal(), account, rented.target.initiators
+                self.rentals.name(rented.target.id),
+                rented.target,
+                self.portal(),
+                self.control.endpoints.get("tls"),
+                account,
             ),
         }
 

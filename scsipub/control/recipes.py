@@ -1,67 +1,31 @@
-"""Recipes: what to type to use a target that was just rented.
+"""Recipes for a rented target: what to type to use it, with its secrets, which are shown once.
 
-Pure.  One block for each initiator that people have, ready to paste, with the secrets in it: they are shown
-once and kept nowhere."""
+Pure.  The words are those of ``scsipub.recipes``; here stands where the target is."""
 
-from scsipub.store.records import Account
+from collections.abc import Sequence
 
-
-def recipes(name: str, portal: str, account: Account, initiators: tuple[str, ...] = ()) -> dict[str, str]:
-    """For open-iscsi, QEMU, iPXE and Windows.  ``portal`` is ``host:port``."""
-    host, _, port = portal.rpartition(":")
-    return {
-        "open-iscsi": _open_iscsi(name, portal, account),
-        "qemu": _qemu(name, portal, account, initiators),
-        "ipxe": _ipxe(name, host, port, account),
-        "powershell": _powershell(name, host.strip("[]"), port, account),
-    }
+from scsipub.certificates import host_of
+from scsipub.recipes import Account as Shown
+from scsipub.recipes import Place, commands
+from scsipub.store.records import Account, Target
 
 
-def _open_iscsi(name: str, portal: str, account: Account) -> str:
-    node = f"iscsiadm -m node -T {name} -p {portal}"
-    settings = [
-        ("node.session.auth.authmethod", "CHAP"),
-        ("node.session.auth.chap_algs", "SHA3-256,SHA256,SHA1,MD5"),
-        ("node.session.auth.username", account.user),
-        ("node.session.auth.password", account.secret),
-    ]
-    if account.mutual_user is not None and account.mutual_secret is not None:
-        settings += [
-            ("node.session.auth.username_in", account.mutual_user),
-            ("node.session.auth.password_in", account.mutual_secret),
-        ]
-    lines = [f"{node} -o new", *(f"{node} -o update -n {key} -v {value}" for key, value in settings)]
-    return "\n".join([*lines, f"{node} --login"])
-
-
-def _qemu(name: str, portal: str, account: Account, initiators: tuple[str, ...]) -> str:
-    chosen = next((i for i in initiators if "*" not in i), "")
-    who = f",initiator-name={chosen}" if chosen else ""
-    return (
-        f"qemu-system-x86_64 -object secret,id=chap,data={account.secret} "
-        f"-drive driver=iscsi,transport=tcp,portal={portal},target={name},lun=0,"
-        f"user={account.user},password-secret=chap{who}"
+def recipes(name: str, target: Target, portal: str, tls: str | None, account: Account) -> dict[str, str]:
+    """For open-iscsi, QEMU, iPXE and Windows.  ``portal`` and ``tls``: where we listen, ``host:port``."""
+    return commands(
+        Place(
+            host=host_of(portal),
+            port=int(portal.rpartition(":")[2]),
+            tls_port=int(tls.rpartition(":")[2]) if tls is not None else None,
+            target=name,
+            luns=len(target.units),
+            account=Shown(account.user, account.secret, account.mutual_user, account.mutual_secret),
+            initiator=_one(target.initiators),
+            tls_only=target.tls_required,
+        )
     )
 
 
-def _ipxe(name: str, host: str, port: str, account: Account) -> str:
-    lines = [f"set username {account.user}", f"set password {account.secret}"]
-    if account.mutual_user is not None and account.mutual_secret is not None:
-        lines += [
-            f"set reverse-username {account.mutual_user}",
-            f"set reverse-password {account.mutual_secret}",
-        ]
-    return "\n".join([*lines, f"sanboot iscsi:{host}::{port}::{name}"])
-
-
-def _powershell(name: str, host: str, port: str, account: Account) -> str:
-    lines = [f"New-IscsiTargetPortal -TargetPortalAddress {host} -TargetPortalPortNumber {port}"]
-    kind = "ONEWAYCHAP"
-    if account.mutual_secret is not None:
-        kind = "MUTUALCHAP"
-        lines.append(f"Set-IscsiChapSecret -ChapSecret '{account.mutual_secret}'")
-    lines.append(
-        f"Connect-IscsiTarget -NodeAddress {name} -TargetPortalAddress {host} -TargetPortalPortNumber {port} "
-        f"-AuthenticationType {kind} -ChapUsername '{account.user}' -ChapSecret '{account.secret}'"
-    )
-    return "\n".join(lines)
+def _one(initiators: Sequence[str]) -> str:
+    """Of a list of patterns, the first that is a name."""
+    return next((each for each in initiators if not set(each) & set("*?[")), "")

@@ -10,11 +10,11 @@ from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, Parameter
 
+from scsipub.recipes import Place, cure, host_untrusted, is_plain, recipes
 from scsipub.web.asking import Asking
 from scsipub.web.pages_parts import EDITION, FILES, TYPES, page, size
 from scsipub.web.pages_signin import visit_of
 from scsipub.web.pages_visits import Visits
-from scsipub.web.recipes import Place, cure, host_untrusted, is_plain, recipes
 
 LONGEST_TARGET = 223  # RFC 7143 §4.2.7.1
 

@@ -6,9 +6,8 @@ import os
 
 import pytest
 
-from scsipub.control.recipes import recipes
 from scsipub.store.errors import StoreUnavailable
-from scsipub.store.records import SCOPES, Account
+from scsipub.store.records import SCOPES
 from scsipub.store.store import open_store
 from supervisor.channel import CallError
 from tests.support.control_parts import keep
@@ -158,12 +157,26 @@ async def test_logins_go_on_after_a_change_of_keys(house, ask, tenant):
     assert entry.account("ada").secret == made["chap"]["secret"].encode()
 
 
-def test_recipes_name_the_target_the_portal_and_the_account():
-    account = Account(user="ada", secret="s" * 16, mutual_user="us", mutual_secret="t" * 16)
-    made = recipes("iqn.2025-01.pub.scsipub:x", "disks.example.org:3260", account)
+async def test_what_is_typed_names_the_target_the_portal_and_the_account(house, ask, tenant):
+    house.control.endpoints["iscsi"] = "192.0.2.1:3260"
+    made = await ask("target.create", tenant="ada", luns=[{"size": MIB}, {"size": MIB}], mutual=True)
+    commands, chap = made["commands"], made["chap"]
 
-    for text in made.values():
-        assert all(
-            word in text for word in ("iqn.2025-01.pub.scsipub:x", "disks.example.org", "ada", "s" * 16)
-        )
-    assert all("t" * 16 in made[name] for name in ("open-iscsi", "ipxe", "powershell"))
+    assert set(commands) == {"open-iscsi", "qemu", "ipxe", "powershell"}
+    for text in commands.values():
+        assert all(word in text for word in (made["name"], "192.0.2.1", "3260", "ada", chap["secret"]))
+    for name in ("open-iscsi", "ipxe", "powershell"):
+        assert chap["mutual_secret"] in commands[name]
+    assert commands["qemu"].count("-drive") == 2
+
+
+async def test_what_wants_tls_is_told_how_with_tls_only(house, ask):
+    house.control.endpoints["tls"] = "192.0.2.1:3261"
+    await ask("tier.put", name="safe", allocation_budget=MIB, persistent=True, tls_required=True)
+    await ask("tenant.create", name="eve", tier="safe")
+    made = await ask("target.create", tenant="eve", luns=[{"size": MIB}])
+
+    assert set(made["commands"]) == {"open-iscsi", "qemu", "ipxe", "powershell"}
+    assert "connect = 192.0.2.1:3261" in made["commands"]["open-iscsi"]
+    assert all("scsipub connect" in made["commands"][name] for name in ("qemu", "ipxe", "powershell"))
+    assert all(made["chap"]["secret"] in text for text in made["commands"].values())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsipub.web.recipes import Place, cure, host_untrusted, is_plain, recipes
+from scsipub.recipes import Place, cure, host_untrusted, is_plain, recipes
 
 TARGET = "iqn.2025-01.pub.scsipub:blank"
 

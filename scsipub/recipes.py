@@ -7,6 +7,7 @@ import re
 
 import attrs
 
+OWN_NAME = "iqn.2010-04.org.ipxe:${mac:hexhyp}"  # iPXE fills it in
 LOCAL_PORT = 13260  # where a tunnel ends; 3260 may be taken by a target on this very machine
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}")
@@ -33,14 +34,34 @@ class Recipe:
 
 
 @attrs.frozen
+class Account:
+    """A CHAP account, to be pasted along.  ``mutual``: by which the target proves itself."""
+
+    user: str
+    secret: str = attrs.field(repr=False)
+    mutual_user: str | None = None
+    mutual_secret: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def mutual(self) -> tuple[str, str] | None:
+        if self.mutual_user is None or self.mutual_secret is None:
+            return None
+        return self.mutual_user, self.mutual_secret
+
+
+@attrs.frozen
 class Place:
-    """Where the disk is.  ``tls_port``: None when nobody listens there."""
+    """Where the disk is.  ``tls_port``: None when nobody listens there; ``tls_only``: nothing else will do;
+    ``initiator``: whom the target expects, if that is one name."""
 
     host: str
     port: int
     tls_port: int | None
     target: str
     luns: int = 1
+    account: Account | None = None
+    initiator: str = ""
+    tls_only: bool = False
 
     @property
     def portal(self) -> str:
@@ -63,11 +84,37 @@ def host_untrusted(header: str) -> str | None:
 def is_plain(place: Place) -> bool:
     """May it stand in a command?  Names of targets come from the operator, who may have had odd ideas."""
     host = bool(_NAME.fullmatch(place.host) or _ADDRESS6.fullmatch(place.host))
+    if place.initiator and not _TARGET.fullmatch(place.initiator):
+        return False
     return host and bool(_TARGET.fullmatch(place.target))
+
+
+def commands(place: Place) -> dict[str, str]:
+    """What attaches the disk, for each kind of client that can; for programs."""
+    found = {"linux": "open-iscsi", "linux-tls": "open-iscsi-tls", "windows": "powershell"}
+    made: dict[str, str] = {}
+    if place.tls_only and place.tls_port is not None:
+        made["open-iscsi"] = _pasted(open_iscsi_tls(place, place.tls_port))
+        lead = f"# No TLS in this client: first run  scsipub connect {place.host} --target {place.target}\n"
+        near = attrs.evolve(place, host="127.0.0.1", port=3260, tls_port=None, tls_only=False)
+        return made | {
+            name: lead + text.removeprefix("#!ipxe\n")
+            for name, text in commands(near).items()
+            if name not in made
+        }
+    for recipe in recipes(place):
+        made[found.get(recipe.key, recipe.key)] = _pasted(recipe)
+    return made
+
+
+def _pasted(recipe: Recipe) -> str:
+    return "\n".join(b.text for b in recipe.blocks if b.label.startswith(("Open", "Attach", "Boot")))
 
 
 def recipes(place: Place) -> list[Recipe]:
     """All of them, the likeliest first."""
+    if place.tls_only and place.tls_port is not None:
+        return [open_iscsi_tls(place, place.tls_port)]
     made = [open_iscsi(place), windows(place), qemu(place), ipxe(place)]
     if place.tls_port is not None:
         made.insert(1, open_iscsi_tls(place, place.tls_port))
@@ -78,8 +125,29 @@ def _iscsiadm(place: Place, portal: str, *words: str) -> str:
     return " ".join(("sudo iscsiadm -m node -T", place.target, "-p", portal, *words))
 
 
+def _chap(account: Account) -> list[tuple[str, str]]:
+    """Settings of a node record."""
+    found = [
+        ("authmethod", "CHAP"),
+        ("chap_algs", "SHA3-256,SHA256,SHA1,MD5"),
+        ("username", account.user),
+        ("password", account.secret),
+    ]
+    if account.mutual is not None:
+        user, secret = account.mutual
+        found += [("username_in", user), ("password_in", secret)]
+    return found
+
+
 def _attach(place: Place, portal: str) -> Block:
-    commands = (_iscsiadm(place, portal, "-o new"), _iscsiadm(place, portal, "--login"), "lsblk --scsi")
+    settings = _chap(place.account) if place.account is not None else []
+    updates = [_iscsiadm(place, portal, f"-o update -n node.session.auth.{k} -v {v}") for k, v in settings]
+    commands = (
+        _iscsiadm(place, portal, "-o new"),
+        *updates,
+        _iscsiadm(place, portal, "--login"),
+        "lsblk --scsi",
+    )
     return Block("Attach; the last line shows what the disk is called", "\n".join(commands))
 
 
@@ -135,7 +203,17 @@ def _is_address(host: str) -> bool:
 
 
 def windows(place: Place) -> Recipe:
-    target, address = place.target, place.host
+    target, address, account = place.target, place.host, place.account
+    connect = f"Connect-IscsiTarget -NodeAddress {target}"
+    before = ""
+    if account is not None:
+        kind = "ONEWAYCHAP" if account.mutual is None else "MUTUALCHAP"
+        if account.mutual is not None:
+            before = f"Set-IscsiChapSecret -ChapSecret '{account.mutual[1]}'\n"
+        connect += (
+            f" -TargetPortalAddress {address} -TargetPortalPortNumber {place.port} -AuthenticationType {kind}"
+            f" -ChapUsername '{account.user}' -ChapSecret '{account.secret}'"
+        )
     return Recipe(
         "windows",
         "Windows",
@@ -145,7 +223,7 @@ def windows(place: Place) -> Recipe:
                 "Attach",
                 "Start-Service MSiSCSI\n"
                 f"New-IscsiTargetPortal -TargetPortalAddress {address} -TargetPortalPortNumber {place.port}\n"
-                f"Connect-IscsiTarget -NodeAddress {target}\n"
+                f"{before}{connect}\n"
                 "Get-Disk | Where-Object BusType -eq iSCSI",
             ),
             Block(
@@ -159,10 +237,22 @@ def windows(place: Place) -> Recipe:
 
 
 def qemu(place: Place) -> Recipe:
-    drives = [
-        f"  -drive file=iscsi://{place.portal}/{place.target}/{lun},format=raw,if=virtio"
-        for lun in range(place.luns)
-    ]
+    if place.account is None:
+        drives = [
+            f"  -drive file=iscsi://{place.portal}/{place.target}/{lun},format=raw,if=virtio"
+            for lun in range(place.luns)
+        ]
+        look = Block("Only look at it", f"qemu-img info iscsi://{place.portal}/{place.target}/0")
+    else:
+        secret = f"secret,id=chap,data={place.account.secret}"
+        who = f",initiator-name={place.initiator}" if place.initiator else ""
+        disk = (
+            f"driver=iscsi,transport=tcp,portal={place.portal},target={place.target},"
+            f"user={place.account.user},password-secret=chap{who}"
+        )
+        drives = [f"  -object {secret}"]
+        drives += [f"  -drive {disk},lun={lun},if=virtio" for lun in range(place.luns)]
+        look = Block("Only look at it", f"qemu-img info --object {secret} \\\n  --image-opts {disk},lun=0")
     return Recipe(
         "qemu",
         "QEMU",
@@ -170,13 +260,19 @@ def qemu(place: Place) -> Recipe:
         (
             Block("Once", "sudo apt-get install qemu-system-x86 qemu-block-extra"),
             Block("Boot from it", " \\\n".join(["qemu-system-x86_64 -m 2G", *drives])),
-            Block("Only look at it", f"qemu-img info iscsi://{place.portal}/{place.target}/0"),
+            look,
         ),
     )
 
 
 def ipxe(place: Place) -> Recipe:
     uri = f"iscsi:{place.bracketed}::{place.port}:0:{place.target}"
+    lines = ["#!ipxe", "dhcp", f"set initiator-iqn {place.initiator or OWN_NAME}"]
+    if place.account is not None:
+        lines += [f"set username {place.account.user}", f"set password {place.account.secret}"]
+        if place.account.mutual is not None:
+            user, secret = place.account.mutual
+            lines += [f"set reverse-username {user}", f"set reverse-password {secret}"]
     return Recipe(
         "ipxe",
         "iPXE",
@@ -184,7 +280,7 @@ def ipxe(place: Place) -> Recipe:
         (
             Block(
                 "Boot from it",
-                f"#!ipxe\ndhcp\nset initiator-iqn iqn.2010-04.org.ipxe:${{mac:hexhyp}}\nsanboot {uri}",
+                "\n".join([*lines, f"sanboot {uri}"]),
             ),
         ),
     )
