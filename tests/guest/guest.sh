@@ -30,7 +30,7 @@ host() {
 # say NAME [TEXT] / await NAME [SECONDS]      guests that run side by side meet through these
 say() { name=$1; shift; echo "$*" >/shared/.$name.$$; mv /shared/.$name.$$ /shared/$name; }
 await() {
-    until=$(($(date +%s) + ${2:-120}))
+    until=$(($(date +%s) + ${2:-300}))
     while [ ! -e "/shared/$1" ]; do
         [ "$(date +%s)" -lt "$until" ] || fail "nobody said $1"
         sleep 0.1

@@ -22,7 +22,7 @@ PORTALS = 2
 # The supervisor rests for a minute when one worker dies six times in thirty seconds.
 KILL_SECONDS = 7.0
 
-# One target asks for a password, both ways; one is what machines share.  The anonymous ones need no words.
+# One target asks for a password, both ways; two are what machines share.  The anonymous ones need no words.
 CONFIGURATION = f"""
 [[target]]
 name = "chap"
@@ -37,6 +37,12 @@ mutual_secret = "{TARGET_SECRET}"
 [[target]]
 name = "shared"
 shared = true
+luns = [{{ size = "64 MiB" }}]
+
+[[target]]
+name = "ports"
+shared = true
+nexus = "initiator-port"
 luns = [{{ size = "64 MiB" }}]
 """
 # Discovery must give an address that guests can reach.

@@ -46,12 +46,14 @@ PROGRAMS = (
     "usr/sbin/xfs_repair",
     "usr/sbin/multipath",
     "usr/sbin/multipathd",
+    "usr/sbin/mpathpersist",
     "usr/lib/multipath/lib*.so",
     "usr/sbin/dmsetup",
     "usr/bin/udevadm",
     "usr/lib/udev/scsi_id",
     "usr/bin/python3.11",
     "usr/sbin/fence_scsi",
+    "usr/sbin/fence_mpath",
 )
 DATA = (
     "etc/iscsi/iscsid.conf",
