@@ -1,6 +1,6 @@
 # make serve   a running daemon, nothing to install by hand.  ARGS="--port 0 --state-dir /tmp/x" are handed on.
 # make test    linter, formatter, type checker, all tests
-# The rest measure or torture: bench load conformance guest fuzz crash.  docs/contributing.md says what each shows.
+# The rest measure or torture: bench load conformance model fencing guest fuzz crash.  docs/contributing.md says what each shows.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +10,7 @@ PIP    := $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-
 
 TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra qemu-system-x86 ipxe-qemu tgt dosfstools mtools strace procps iproute2 postgresql stunnel4 systemd caddy tcpdump
 
-.PHONY: serve test check packages bench load conformance guest fuzz crash docs clean
+.PHONY: serve test check packages bench load conformance model fencing guest fuzz crash docs clean
 
 serve: $(VENV)/serve.stamp
 	@exec $(PY) -m scsipub serve $(ARGS)
@@ -37,6 +37,14 @@ load: $(VENV)/test.stamp
 # The field's acceptance suite, test by test.
 conformance: packages $(VENV)/test.stamp
 	$(PY) -m tests.conformance $(ARGS)
+
+# Persistent reservations against a model of the standard: ten thousand random sequences.
+model: $(VENV)/test.stamp
+	$(PY) -m tests.models.sequences $(ARGS)
+
+# What a fenced node still gets onto the disk: nothing, two hundred times.
+fencing: packages $(VENV)/test.stamp
+	$(PY) -m tests.load.fencing $(ARGS)
 
 # A real Linux with open-iscsi, in QEMU.
 guest: packages $(VENV)/test.stamp

@@ -82,7 +82,7 @@ def _keep(nexus: "Nexus", task: Task, plan: Plan, backing: Backing, lost: list[L
         else:
             if plan.after is not None:
                 plan.after()
-            backing.unit.commands_cleared([lane for lane in lost if lane.attached])
+        backing.unit.commands_cleared([lane for lane in lost if lane.attached])  # they are, either way
         backing.unit.fence(())  # last: threads look, too
         nexus.post(lambda: _answer(nexus, task, plan, error))
 

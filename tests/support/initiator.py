@@ -6,6 +6,7 @@ alone and imports nothing of ``scsipub``, so that a mistake in our codec cannot 
 It keeps CmdSN and ExpStatSN, answers R2Ts (unless told not to), and checks nothing else: what came is what
 the test sees.  ``send_raw`` is for bytes no decent initiator would send."""
 
+import select
 import socket
 import struct
 from collections import deque
@@ -310,6 +311,18 @@ class Initiator:
                 return self._running.pop(tag)[0]
             self._sort(self.recv_pdu())
         raise KeyError(tag)
+
+    def hear(self, seconds: float) -> bool:
+        """Takes in one PDU, whosever it is; False: none came in ``seconds``."""
+        pending = getattr(self.sock, "pending", int)()  # what TLS has read already
+        if not self._buffer and not pending and not select.select([self.sock], [], [], seconds)[0]:
+            return False
+        self._sort(self.recv_pdu())
+        return True
+
+    def over(self, tag: int) -> Result | None:
+        """How the command ended, if it has; asked once."""
+        return self._running.pop(tag)[0] if self._running[tag][0].status != -1 else None
 
     def command(self, cdb: bytes, **how: object) -> Result:
         """``start`` and ``finish``."""

@@ -25,7 +25,9 @@ from scsipub.iscsi.pdu import DataIn, DataOut, NopIn, Pdu, ReadyToTransfer, Scsi
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
 from scsipub.limits import Limits
+from scsipub.scsi.attentions import Attention
 from scsipub.scsi.identity import UnitConfig
+from scsipub.scsi.ports import InitiatorPort
 from scsipub.scsi.sense import sense_for_oserror
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.target.backing import Backing, Job
@@ -358,7 +360,7 @@ class Talk:
 
     def another(self, **changes: Any) -> "Talk":
         """One more session with the same units."""
-        talk = _join(self.backings, attrs.evolve(self.session.negotiated, **changes), self.nexus.limits,
+        talk = join(self.backings, attrs.evolve(self.session.negotiated, **changes), self.nexus.limits,
                      self.worker, self.way)  # fmt: skip
         siblings = self.nexus.management.siblings
         siblings.append(talk.nexus)
@@ -438,22 +440,26 @@ def full_feature(
         config = UnitConfig(uuid=lun.to_bytes(2) * 8, block_size=block_size, **(unit or {}))
         beneath = disk if disk is not None else MemoryDisk(blocks * block_size // 512)
         backings[lun] = Backing(LogicalUnit(config, blocks), beneath, block_size)
-    return _join(backings, negotiated(**keys), limits or Limits(), Worker(), way)
+    return join(backings, negotiated(**keys), limits or Limits(), Worker(), way)
 
 
 def discovery(*names: str, **keys: Any) -> Talk:
     """A discovery session that may see these targets."""
     facts = negotiated(session_type="Discovery", target_name=None, **keys)
-    return _join({}, facts, Limits(), Worker(), turn, names)
+    return join({}, facts, Limits(), Worker(), turn, names)
 
 
-def _join(
+def join(
     backings: dict[int, Backing], facts: Negotiated, limits: Limits, worker: Worker, way: Way,
-    names: tuple[str, ...] = (TARGET,),
+    names: tuple[str, ...] = (TARGET,), *, port: InitiatorPort | None = None,
+    attention: Attention | None = None,
 ) -> Talk:  # fmt: skip
+    """A session just after login; ``port`` is whom reservations know, ``attention`` waits for it."""
     paths = {}
     for lun, backing in backings.items():
-        lane = backing.unit.attach(facts.initiator_name, luns=lambda: sorted(backings))
+        lane = backing.unit.attach(
+            facts.initiator_name, port=port, luns=lambda: sorted(backings), attention=attention
+        )
         shift = backing.per_block.bit_length() - 1
         paths[lun] = Path(lane, backing, backing.medium.blocks, shift)
     nexus = Nexus(limits, paths, lambda: None)
