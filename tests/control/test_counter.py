@@ -177,6 +177,6 @@ async def test_what_wants_tls_is_told_how_with_tls_only(house, ask):
     made = await ask("target.create", tenant="eve", luns=[{"size": MIB}])
 
     assert set(made["commands"]) == {"open-iscsi", "qemu", "ipxe", "powershell"}
-    assert "connect = 192.0.2.1:3261" in made["commands"]["open-iscsi"]
+    assert "connect = 127.0.0.1:3261" in made["commands"]["open-iscsi"]
     assert all("scsipub connect" in made["commands"][name] for name in ("qemu", "ipxe", "powershell"))
     assert all(made["chap"]["secret"] in text for text in made["commands"].values())
