@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from scsipub.storage import durable, files, grow
+from scsipub.storage import durable, grow
+from scsipub.storage.bitmap import Bitmap
 from scsipub.storage.durable import DurableOverlay
 from scsipub.storage.files import pwrite_all
 from scsipub.storage.layout import HEADER, PAGE
@@ -128,7 +129,7 @@ def no_latch(put: Callable[[Any, str, Any], None]) -> None:
 
 def fresh_when_missing(put: Callable[[Any, str, Any], None]) -> None:
     """A growth that cannot read the map begins with an empty one."""
-    put(grow, "pread_all", lambda fd, size, offset: files.pread_all(fd, size, offset) if offset == 0 else b"")
+    put(grow, "_acknowledged", lambda paths, header: Bitmap(header.sectors))
 
 
 MISTAKES: dict[str, Patch] = {
