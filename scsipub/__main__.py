@@ -22,6 +22,11 @@ def main() -> None:
 
         convert(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["fetch"]:
+        from scsipub.fetch.program import main as fetch
+
+        fetch(sys.argv[2:])
+        return
     from scsipub.cli import main as command_line
 
     command_line()

@@ -58,6 +58,8 @@ WALLS = {
     | {"scsipub.config", "supervisor"}
     | TRIO
     | SOCKETS - {"selectors"},
+    # It speaks with strangers' servers, for the command line too.
+    "scsipub/fetch": (CORE - {"scsipub.storage"}) | ABOVE | {"scsipub.config", "supervisor"} | TRIO,
     "scsipub/target": ABOVE | {"scsipub.config", "supervisor"} | TRIO | SOCKETS | CLOCKS | FILES | PROCESSES,
     # Rows and secrets, and the actor that has the one thread at them; disks are somebody else's.
     "scsipub/store": CORE | (ABOVE - {"scsipub.store"}) | {"scsipub.config"} | (TRIO - {"trio"}) | PROCESSES,

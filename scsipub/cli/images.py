@@ -58,7 +58,7 @@ def add(config: Config, as_json: bool, source: str, **declared: str | None) -> N
     declaration = Declaration(
         said, "standard input" if source == "-" else source, expected, config.limits, _now()
     )
-    with opened(source) as stream, _bar(said.name, quiet=as_json) as progress:
+    with opened(source, config.limits) as stream, _bar(said.name, quiet=as_json) as progress:
         added = take_in(ImageStore(config.images_dir), stream, declaration, progress)
     target = f"{config.iqn_prefix}:image.{added.name}"
     offered = _told_the_daemon(config, added.name)

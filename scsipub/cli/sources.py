@@ -1,25 +1,23 @@
 """Where an image comes from: a file, standard input, or the web; each a stream that is checked on the way.
 
-Knows urllib and files; what is in the stream is the business of ``scsipub.storage.images``."""
+Knows downloads and files; what is in the stream is the business of ``scsipub.storage.images``."""
 
 import contextlib
 import hashlib
-import http.client
 import os
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import attrs
 
-from scsipub import __version__
 from scsipub.errors import OperatorError
+from scsipub.fetch.addresses import Private
+from scsipub.fetch.download import Download, Terms
+from scsipub.limits import Limits
+from scsipub.storage import images
 
-# A server that says nothing for so long is given up on; the whole download may take as long as it likes.
-SILENCE_SECONDS = 30.0
 _NOTHING_KEPT = "Nothing was kept; try again."
 
 
@@ -27,7 +25,7 @@ _NOTHING_KEPT = "Nothing was kept; try again."
 class Source:
     """An opened source.  ``total`` is its length in bytes where anybody knows."""
 
-    stream: BinaryIO
+    stream: images.Source
     total: int | None = None
 
 
@@ -45,9 +43,8 @@ class CheckedStream:
     def read(self, size: int, /) -> bytes:
         try:
             data = self._stream.read(size)
-        except (OSError, http.client.HTTPException) as error:
-            why = (error.strerror if isinstance(error, OSError) else None) or error
-            raise OperatorError(f"Reading stopped: {why}.", _NOTHING_KEPT) from None
+        except OSError as error:
+            raise OperatorError(f"Reading stopped: {error.strerror or error}.", _NOTHING_KEPT) from None
         if data:
             self._sha256.update(data)
             if self._missing is not None:
@@ -57,7 +54,6 @@ class CheckedStream:
         return data
 
     def _check_end(self) -> None:
-        # http.client takes a connection that closes early for the end of the file.
         if self._missing is not None and self._missing > 0:
             raise OperatorError(f"The source ended {self._missing} bytes early.", _NOTHING_KEPT)
         if self._expected is not None and self._sha256.hexdigest() != self._expected:
@@ -73,19 +69,27 @@ def is_url(source: str) -> bool:
 
 def file_name(source: str) -> str:
     """The last part of a path or an address."""
-    path = urllib.parse.unquote(urllib.parse.urlsplit(source).path) if is_url(source) else source
+    try:
+        path = urllib.parse.unquote(urllib.parse.urlsplit(source).path) if is_url(source) else source
+    except ValueError as error:
+        raise OperatorError(f"{source} is no address: {error}.", "Check it.") from None
     return path.rstrip("/").rpartition("/")[2]
 
 
 @contextlib.contextmanager
-def opened(source: str) -> Iterator[Source]:
+def opened(source: str, limits: Limits) -> Iterator[Source]:
     """The source, open for reading; an error says what is wrong with it."""
     if source == "-":
         yield Source(sys.stdin.buffer)
     elif is_url(source):
-        with _fetch(source) as response:
-            length = response.headers.get("Content-Length", "")
-            yield Source(response, int(length) if length.isdigit() else None)
+        terms = Terms(
+            seconds=limits.fetch_seconds,
+            redirects=limits.fetch_redirects,
+            resumes=limits.fetch_resumes,
+            private=Private.NAMED,  # whoever types here may go wherever this machine may
+        )
+        with Download(source, terms) as download:
+            yield Source(download, download.total)
     else:
         with _open(source) as file:
             yield Source(file, os.fstat(file.fileno()).st_size or None)  # a device or pipe says 0
@@ -96,25 +100,3 @@ def _open(path: str) -> BinaryIO:
         return open(path, "rb")
     except OSError as error:
         raise OperatorError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from None
-
-
-def _fetch(url: str) -> http.client.HTTPResponse:
-    scheme = urllib.parse.urlsplit(url).scheme
-    if scheme not in ("http", "https"):
-        raise OperatorError(
-            f"{scheme}:// is not fetched here.", "Use http:// or https://, a file, or - for stdin."
-        )
-    request = urllib.request.Request(url, headers={"User-Agent": f"scsipub/{__version__}"})
-    try:
-        # urllib follows redirects to http, https and ftp only; never to a file of ours.
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=SILENCE_SECONDS)
-        return response
-    except urllib.error.HTTPError as error:
-        raise OperatorError(
-            f"{url} was answered with {error.code} {error.reason}.", "Check the address."
-        ) from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        why = getattr(error, "reason", error)
-        raise OperatorError(
-            f"{url} cannot be fetched: {why}.", "Check the address and the network."
-        ) from None

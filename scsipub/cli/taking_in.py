@@ -4,6 +4,7 @@ converter where they are not.
 Knows the image store and the converter's parent end; shows nothing, but tells how far it is."""
 
 import contextlib
+import io
 import itertools
 import os
 import stat
@@ -76,7 +77,9 @@ def take_in(store: ImageStore, source: Source, declared: Declaration, report: Re
 
 def _regular_file(source: Source) -> int | None:
     """The descriptor of a source that can be read anywhere."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    if not isinstance(source.stream, io.BufferedReader):
+        return None
+    with contextlib.suppress(OSError, ValueError):
         fd = source.stream.fileno()
         if stat.S_ISREG(os.fstat(fd).st_mode) and source.stream.tell() == 0:
             return fd

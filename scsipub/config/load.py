@@ -64,6 +64,12 @@ SETTINGS = (
     Setting("tls_target_address", _POLICY, "omit|fixed|mirror", "The same, for those who come by TLS."),
     Setting("database", values.text, "URL", "postgresql://… instead of SQLite in the state directory."),
     Setting("iqn_prefix", values.iqn_prefix, "IQN", "What the names of our targets begin with."),
+    Setting(
+        "fetch_private",
+        values.yes_or_no_in_words,
+        "yes|no",
+        "Images may be imported over HTTP from loopback and private addresses.",
+    ),
     Setting("log_format", values.one_of("console", "json"), "console|json", "For eyes, or for machines."),
 )
 TABLES = ("limits", "tiers", "target", "portal")

@@ -119,6 +119,7 @@ class Config:
     database: str | None = None
     iqn_prefix: str = IQN_PREFIX
     log_format: str = "console"
+    fetch_private: bool = False  # may who imports over HTTP name addresses of the inside?
     limits: Limits = DEFAULT
     tiers: Mapping[str, Tier] = attrs.field(factory=lambda: {ANONYMOUS.name: ANONYMOUS})
     targets: tuple[TargetConfig, ...] = ()

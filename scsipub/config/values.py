@@ -73,6 +73,16 @@ def size(raw: object, least: int = 0, most: int | None = None) -> int:
     return raw
 
 
+def yes_or_no_in_words(raw: object) -> bool:
+    """The same where all is text: options and variables."""
+    known = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+    if isinstance(raw, str) and raw.strip().lower() in known:
+        return known[raw.strip().lower()]
+    if not isinstance(raw, bool):
+        raise NotAllowed("Use yes or no.")
+    return raw
+
+
 def yes_or_no(raw: object) -> bool:
     """A TOML boolean."""
     if not isinstance(raw, bool):

@@ -28,6 +28,7 @@ from scsipub.control.catalogue import Catalogue
 from scsipub.control.complaints import Complaints
 from scsipub.control.console import Console
 from scsipub.control.desk import Desk, free_bytes
+from scsipub.control.imports import Imports
 from scsipub.control.janitor import Janitor, clear_disposable, left_over
 from scsipub.control.logs import say, set_up_logs
 from scsipub.control.placement import Place, Placement
@@ -79,6 +80,7 @@ class Control:
         self.desk = Desk(self)
         self.janitor = Janitor(self)
         self.rentals = Rentals(self, self.store)
+        self.imports = Imports(self)
         self.console = Console(self)
         self.session_news = trio.lowlevel.ParkingLot()  # somebody logged in, or a session is over
         self.tls = TlsPortals(self)
@@ -216,6 +218,7 @@ class Control:
                 ChildSpec("reaper", self.janitor.reap, shutdown=Cancel()),
                 ChildSpec("janitor", self.janitor.tick, shutdown=Cancel()),
                 ChildSpec("console", self.console.run, shutdown=Cancel()),
+                ChildSpec("imports", self.imports.run, shutdown=Cancel()),
                 # Last: whatever happens to it, nobody else is restarted.  Without a port it ends.
                 ChildSpec("web", self.web.run, restart=Restart.TRANSIENT, shutdown=Drain(WEB_DRAIN + 1.0)),
             ],

@@ -84,6 +84,7 @@ class Janitor:
         self.last = time.time(), swept
         for doubt in swept.doubts:
             log.warning("left alone: %s", doubt)
+        await self.control.imports.sweep()
         if swept.removed:
             log.info("swept %d overlays", len(swept.removed))
         return swept

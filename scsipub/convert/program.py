@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
     os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go of us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         confine(
             memory_bytes=order.memory_bytes,
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
     os._exit(0)  # nothing here needs to be tidied, and the interpreter's own end opens files
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """For a thread: standard input is the parent's, and ends with it."""
     os.read(0, 1)
     os._exit(ORPHANED)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import cattrs
@@ -23,6 +23,7 @@ from scsipub.errors import OperatorError
 LONGEST_REPORT = 64 * 1024
 _CLEANUP_SECONDS = 5.0
 
+Done = TypeVar("Done")
 Progress = Callable[[str, int, int, int], None]  # what is being done, bytes in, of how many, bytes out
 
 
@@ -62,34 +63,37 @@ class Reports:
             except (ValueError, TypeError, KeyError):
                 raise _nonsense() from None
 
-    def outcome(self, returncode: int, order: Order) -> Converted:
+    def outcome(self, returncode: int | None, order: Order) -> Converted:
         """What it ended with, once it has ended; OperatorError when that is no image."""
+        return self.done(returncode, order.cpu_seconds, Converted)
+
+    def done(self, returncode: int | None, seconds: float, kind: type[Done]) -> Done:
+        """The same for any helper.  ``returncode`` None: it was late."""
         verdict = self.verdict or {}
         try:
             if "refused" in verdict:
                 what, do = (str(words)[:1000] for words in verdict["refused"])
                 raise OperatorError(what, do)
             if "done" in verdict and returncode == 0:
-                return cattrs.structure(verdict["done"], Converted)
+                return cattrs.structure(verdict["done"], kind)
         except (TypeError, ValueError, cattrs.BaseValidationError):
             raise _nonsense() from None
-        if returncode in (-signal.SIGXCPU, -signal.SIGKILL):
-            raise too_slow(order)
+        if returncode in (None, -signal.SIGXCPU, -signal.SIGKILL):
+            raise too_slow(seconds)
         raise OperatorError(
-            f"The converter ended with {returncode} and said nothing.",
+            f"The helper ended with {returncode} and said nothing.",
             "That is a bug of ours; the log says more.",
         )
 
 
-def too_slow(order: Order) -> OperatorError:
+def too_slow(seconds: float) -> OperatorError:
     return OperatorError(
-        f"Converting it took more than {order.cpu_seconds} seconds.",
-        "Make a raw image of it, or raise the limit.",
+        f"It took more than {seconds:g} seconds.", "Make a raw image of it, or raise the limit."
     )
 
 
 def _nonsense() -> OperatorError:
-    return OperatorError("The converter said what it cannot say.", "That is a bug of ours, or an attack.")
+    return OperatorError("The helper said what it cannot say.", "That is a bug of ours, or an attack.")
 
 
 def convert(order: Order, progress: Progress) -> Converted:
@@ -124,7 +128,7 @@ def _listen(fd: int, reports: Reports, deadline: float, order: Order) -> None:
         selector.register(fd, selectors.EVENT_READ)
         while True:
             if not selector.select(max(0.0, deadline - time.monotonic())):
-                raise too_slow(order)
+                raise too_slow(order.cpu_seconds)
             data = os.read(fd, 65536)
             if not data:
                 return

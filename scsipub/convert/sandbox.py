@@ -40,26 +40,30 @@ _MACHINES = {
 }  # fmt: skip
 
 
-def confine(*, memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
-    """From here on.  Everything must be imported and open; OperatorError when the system will not have it."""
+def bound(*, memory_bytes: int, cpu_seconds: int, file_bytes: int, descriptors: int) -> None:
+    """Limits only, and no privileges to gain: for what must still go out into the world."""
     for what, most in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_CPU, cpu_seconds),
         (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 0),
+        (resource.RLIMIT_NOFILE, descriptors),
     ):
         _, hard = resource.getrlimit(what)
         if hard != resource.RLIM_INFINITY:
             most = min(most, hard)
         resource.setrlimit(what, (most, most))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise _impossible()
+
+
+def confine(*, memory_bytes: int, cpu_seconds: int, file_bytes: int) -> None:
+    """From here on.  Everything must be imported and open; OperatorError when the system will not have it."""
+    bound(memory_bytes=memory_bytes, cpu_seconds=cpu_seconds, file_bytes=file_bytes, descriptors=0)
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     machine = _MACHINES.get(platform.machine())
     if machine is not None:
-        _allow_only(libc, *machine)
+        _allow_only(ctypes.CDLL(None, use_errno=True), *machine)
 
 
 def _allow_only(libc: ctypes.CDLL, architecture: int, seccomp: int, calls: tuple[int, ...]) -> None:

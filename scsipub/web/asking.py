@@ -3,13 +3,14 @@
 Knows the channel and trio's clock.  However many ask, control and the workers hear each public question at
 most once a second: the answer is kept that long, and who comes while it is on its way waits for the same."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import trio
 
-from supervisor.channel import CallError, Channel, ChannelClosed
+from supervisor.channel import CallError, Channel, ChannelClosed, close_all
 
 FRESH_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
@@ -83,15 +84,31 @@ class Asking:
         """Have a worker serve a connection, of which it gets this end.  Raises Refused, Unanswered."""
         await self._ask("tunnel", dict(said), fds=(fd,))
 
+    async def descriptor(self, method: str, token: str, ask: Mapping[str, Any]) -> tuple[Any, int]:
+        """As ``known``, for an answer that comes with one descriptor, which is then the caller's."""
+        params = {"token": token, "ask": dict(ask), "key": None}
+        with _in_our_words():
+            answer, fds = await self._channel.call_with_fds(f"api.{method}", params, timeout=ANSWER_SECONDS)
+        if len(fds) != 1:
+            close_all(fds)
+            raise Unanswered("one descriptor was expected")
+        return answer, fds[0]
+
     async def _ask(
         self, method: str, params: dict[str, Any], seconds: float = ANSWER_SECONDS, fds: Sequence[int] = ()
     ) -> Any:
-        try:
+        with _in_our_words():
             return await self._channel.call(method, params, fds, timeout=seconds)
-        except ChannelClosed as error:
-            raise Unanswered(str(error)) from None
-        except CallError as error:
-            if error.code in REFUSALS:
-                field = error.data.get("field") if isinstance(error.data, dict) else None
-                raise Refused(error.code, error.message, field) from None
-            raise Unanswered(str(error)) from None
+
+
+@contextlib.contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except ChannelClosed as error:
+        raise Unanswered(str(error)) from None
+    except CallError as error:
+        if error.code in REFUSALS:
+            field = error.data.get("field") if isinstance(error.data, dict) else None
+            raise Refused(error.code, error.message, field) from None
+        raise Unanswered(str(error)) from None

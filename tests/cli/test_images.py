@@ -111,6 +111,7 @@ def test_what_is_no_hash_is_refused_before_anything_is_read(run, digest):
         ("ftp://example.org/a.img", "is not fetched here"),
         ("file:///etc/passwd", "is not fetched here"),
         ("http://127.0.0.1:1/a.img", "cannot be fetched"),
+        ("https://]/a.img", "no address"),
         ("disk.vdi", "qemu-img convert"),
     ],
 )

@@ -167,3 +167,49 @@ class Attempt:
 class AttemptPage:
     items: list[Attempt]
     next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Upload:
+    """An image of which `offset` of `size` bytes are there.  `format` null: its first bytes will say it."""
+
+    id: str
+    name: str
+    format: str | None
+    compression: str
+    size: int
+    offset: int
+    sha256: str | None
+    created: str
+
+
+@attrs.frozen(kw_only=True)
+class UploadList:
+    items: list[Upload]
+
+
+ImportState = Literal["waiting", "fetching", "converting", "done", "failed", "uploading"]
+
+
+@attrs.frozen(kw_only=True)
+class Import:
+    """An image that is being made.  `doing`: in one word; `bytes_in` of `bytes_total`: how much of that is
+    done; `error`: why it failed, and what to do."""
+
+    id: str
+    name: str
+    source: str
+    format: str | None
+    compression: str
+    created: str
+    state: ImportState
+    doing: str
+    bytes_in: int
+    bytes_total: int | None
+    bytes_out: int
+    error: str | None
+
+
+@attrs.frozen(kw_only=True)
+class ImportList:
+    items: list[Import]

@@ -31,6 +31,12 @@ TenantName = Annotated[
     str, Meta(pattern="^[a-z0-9.-]{1,63}$", description="A tenant's id or name; a tenant leaves it out.")
 ]
 
+Sha256 = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$", description="Of what comes in, as published.")]
+FileName = Annotated[
+    str, Meta(max_length=255, pattern=PLAIN, description="Says name, format and packing if you do not.")
+]
+Url = Annotated[str, Meta(max_length=2000, pattern="^https?://[!-~]+$", description="http:// or https://.")]
+
 # -- in addresses and headers --------------------------------------------------------------------------------
 
 Limit = Annotated[int, QueryParameter(ge=1, le=MOST_ITEMS, description="How many at most.")]
@@ -50,6 +56,13 @@ TenantId = Annotated[
 ]
 TokenId = Annotated[str, PathParameter(max_length=255, pattern=PLAIN, description="`id` of a token.")]
 TierName = Annotated[str, PathParameter(pattern=NAME, description="`name` of a tier.")]
+ImportId = Annotated[
+    str, PathParameter(max_length=255, pattern=PLAIN, description="`id` of an upload, and of its import.")
+]
+UploadOffset = Annotated[
+    int,
+    HeaderParameter(name="Upload-Offset", ge=0, le=BIGGEST, description="Bytes that are there already."),
+]
 OfTenant = Annotated[
     str | None,
     QueryParameter(

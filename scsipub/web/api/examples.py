@@ -69,6 +69,30 @@ SESSION = {
     "iops": 12.5,
     "last_error": "",
 }
+UPLOAD: dict[str, Any] = {
+    "id": "9c1185a5c5e9fc54",
+    "name": "debian-12",
+    "format": "qcow2",
+    "compression": "none",
+    "size": 430 << 20,
+    "offset": 64 << 20,
+    "sha256": None,
+    "created": "2026-01-31T12:00:00+00:00",
+}
+IMPORT: dict[str, Any] = {
+    "id": UPLOAD["id"],
+    "name": "debian-12",
+    "source": "debian-12.qcow2",
+    "format": "qcow2",
+    "compression": "none",
+    "created": UPLOAD["created"],
+    "state": "converting",
+    "doing": "converting",
+    "bytes_in": 700 << 20,
+    "bytes_total": 2 << 30,
+    "bytes_out": 700 << 20,
+    "error": None,
+}
 CHAP = {"user": "ada", "secret": "shown-only-once.", "mutual_user": None, "mutual_secret": None}
 
 ATTEMPT = {
@@ -94,6 +118,12 @@ EXAMPLES: dict[str, Any] = {
     "TenantChange": {"suspended": True},
     "TokenOrder": {"name": "backup script", "scopes": ["targets:read", "targets:write"]},
     "TierTerms": {"allocation_budget": 20 << 30, "persistent": True, "luns": 4, "targets": 5},
+    "UploadOrder": {"size": 430 << 20, "file_name": "debian-12.qcow2"},
+    "FetchOrder": {"url": "https://example.org/debian-12.img.xz", "sha256": "0f" * 32},
+    "Upload": UPLOAD,
+    "UploadList": {"items": [UPLOAD]},
+    "Import": IMPORT,
+    "ImportList": {"items": [IMPORT]},
     "Lun": LUN,
     "Target": TARGET,
     "TargetPage": {"items": [TARGET], "next": None},

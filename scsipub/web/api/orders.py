@@ -12,14 +12,17 @@ from scsipub.web.api.bounds import (
     BIGGEST,
     MOST_INITIATORS,
     MOST_LUNS,
+    FileName,
     ImageName,
     Iqn,
     Label,
     Name,
     Seconds,
+    Sha256,
     Size,
     TenantName,
     Text,
+    Url,
 )
 
 
@@ -101,6 +104,35 @@ class TokenOrder:
     lifetime_seconds: Seconds | None = None
 
 
+Format = Literal["raw", "iso", "qcow2", "vmdk", "vhd", "vhdx"]
+Compression = Literal["none", "gz", "xz", "bz2", "zst"]
+
+
+@attrs.frozen(kw_only=True)
+class UploadOrder:
+    """An image that is going to be sent: `size` bytes as they are sent, packed or not.
+
+    What neither `format` nor the suffix of `file_name` says, the first bytes do, once."""
+
+    size: Annotated[int, Meta(ge=1, le=BIGGEST)]
+    name: Name | None = None
+    file_name: FileName | None = None
+    format: Format | None = None
+    compression: Compression | None = None
+    sha256: Sha256 | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FetchOrder:
+    """An image that is to be fetched.  What is left out is taken from the address, as of a file's name."""
+
+    url: Url
+    name: Name | None = None
+    format: Format | None = None
+    compression: Compression | None = None
+    sha256: Sha256 | None = None
+
+
 if TYPE_CHECKING:
 
     @attrs.frozen
@@ -148,5 +180,7 @@ ORDERS: tuple[Any, ...] = (
     TenantOrder,
     TenantChange,
     TokenOrder,
+    UploadOrder,
+    FetchOrder,
     TierTerms,
 )
