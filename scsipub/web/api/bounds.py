@@ -61,7 +61,7 @@ ImportId = Annotated[
 ]
 UploadOffset = Annotated[
     int,
-    HeaderParameter(name="Upload-Offset", ge=0, le=BIGGEST, description="Bytes that are there already."),
+    HeaderParameter(name="Upload-Offset", ge=0, le=10**15, description="Bytes that are there already."),
 ]
 OfTenant = Annotated[
     str | None,
