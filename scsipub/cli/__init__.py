@@ -14,6 +14,7 @@ from scsipub.cli.doctor import doctor
 from scsipub.cli.faults import fault
 from scsipub.cli.images import image
 from scsipub.cli.janitor import janitor
+from scsipub.cli.keys import key
 from scsipub.cli.logins import attempts, secret
 from scsipub.cli.rentals import target
 from scsipub.cli.restart import restart
@@ -44,6 +45,7 @@ for _command in (
     tenant,
     token,
     tier,
+    key,
     janitor,
     doctor,
     connect,
