@@ -1,4 +1,5 @@
-"""What holds for the whole suite: a skip nobody expected is a failure, and nothing is timed.
+"""What holds for the whole suite: a skip nobody expected is a failure, nothing is timed, and no secret is
+found in any log.
 
 ``make test`` sets SCSIPUB_STRICT_SKIPS, so that CI cannot turn green by not looking."""
 
@@ -6,6 +7,14 @@ import os
 
 import hypothesis
 import pytest
+
+from scsipub.iscsi import chap
+from scsipub.store import ids
+from tests.support import secrecy
+
+# Before the rooms that use them are imported: what is made in this process is known, too.
+chap.generate_secret = secrecy.remembering(chap.generate_secret)
+ids.new_token = secrecy.remembering(ids.new_token)
 
 # No test is timed: a busy machine is no reason to fail.  print_blob says how to see a failure again.
 hypothesis.settings.register_profile(
@@ -36,9 +45,28 @@ def _fail_if_skipped(report):
     return report
 
 
+def _fail_if_secrets_were_logged(report):
+    """The logs of daemons are searched after each test, and what the test logged itself."""
+    said = "".join(text for name, text in report.sections if "log" in name or "stderr" in name)
+    found = secrecy.found_in(said.encode()) + secrecy.search_logs() if report.when == "teardown" else []
+    if found:
+        report.outcome = "failed"
+        report.longrepr = "secrets in a log:\n" + "\n".join(found)
+    return report
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
-    return _fail_if_skipped((yield))
+    return _fail_if_secrets_were_logged(_fail_if_skipped((yield)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    """Once more, for daemons that outlived their tests."""
+    found = secrecy.search_logs(again=True)
+    if found:
+        print("\nsecrets in a log:", *found, sep="\n  ")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,6 +20,8 @@ from typing import Any
 
 import attrs
 
+from tests.support import secrecy
+
 PREFIX = "iqn.2025-01.pub.scsipub:"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -68,6 +70,7 @@ class Daemon:
                 answer = json.loads(answers.read(int.from_bytes(answers.read(4), "big")))
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
+        secrecy.remember_all(answer)
         return answer["result"]
 
     def cli(self, *words: str) -> Any:
@@ -81,7 +84,9 @@ class Daemon:
         )
         if done.returncode:
             raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
-        return json.loads(done.stdout)
+        said = json.loads(done.stdout)
+        secrecy.remember_all(said)
+        return said
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
@@ -139,6 +144,8 @@ def start(
     told = state_dir / "run" / "endpoints.json"
     told.unlink(missing_ok=True)  # one left by a daemon that was killed
     log = state_dir / "daemon.log"
+    secrecy.watch(log)
+    config = Path(args[args.index("--config") + 1]) if "--config" in args else None
     listen = () if port is None else ("--port", port)
     words = ("serve", *listen, "--web-port", "0", "--state-dir", str(state_dir), *args)
     with log.open("ab") as out:
@@ -155,6 +162,7 @@ def start(
     while True:
         with contextlib.suppress(OSError, ValueError):
             found.endpoints = found._read_endpoints()
+            secrecy.remember_files(state_dir, config)
             return found
         if process.poll() is not None:
             raise RuntimeError(f"scsipub serve ended with {process.returncode}:\n{found.log_text()}")

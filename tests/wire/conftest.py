@@ -1,10 +1,12 @@
 """Daemons for the tests of this room.  One that many tests share, and one for each that needs its own."""
 
 import contextlib
+import itertools
 
 import pytest
 
 from tests.support.daemon import daemon
+from tests.support.postgres import server
 
 # Quick about everything that tests would have to wait for.
 HASTY = """
@@ -46,3 +48,27 @@ def serve(tmp_path):
         assert "Traceback" not in log, log
 
     return begin
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A real PostgreSQL."""
+    with server() as running:
+        yield running
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture
+def on_postgres(postgres):
+    """A new database, as options of the daemon."""
+    name = f"wire{next(_databases)}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    return ["--database", postgres.url(name)]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def options(request):
+    """What the daemon is told of its database."""
+    return [] if request.param == "sqlite" else request.getfixturevalue("on_postgres")
