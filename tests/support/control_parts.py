@@ -63,7 +63,7 @@ class FarWorker:
         return {
             "take": take,
             "still_there": still_there,
-            **{name: other(name) for name in ("kick", "sessions", "statistics", "release")},
+            **{name: other(name) for name in ("kick", "sessions", "statistics", "release", "faults")},
         }
 
     async def call(self, method: str, params: Any, fds: Any = ()) -> Any:

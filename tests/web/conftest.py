@@ -26,6 +26,7 @@ SESSION = {
     "iops": 0.5,
     "last_error": "",
 }
+FAULTS = {"seed": 7, "rules": [{"fault": "busy"}], "commands": 3, "struck": 1, "events": []}
 STATISTICS = {
     "sessions": 1,
     "connections": 1,
@@ -47,7 +48,7 @@ async def site(nursery, tmp_path):
     house.control.web.token.open(token_file)
     for index, worker in enumerate(house.workers):
         session = {**SESSION, "id": f"{index:02x}aa"}
-        worker.answers |= {"statistics": STATISTICS, "sessions": [session], "kick": False}
+        worker.answers |= {"statistics": STATISTICS, "sessions": [session], "kick": False, "faults": FAULTS}
     ours, theirs = channel_pair()
     there = Channel(theirs, house.control.web.handlers(None))
     here = Channel(ours, {})
@@ -60,6 +61,7 @@ async def site(nursery, tmp_path):
         yield SimpleNamespace(
             get=client.get,
             post=client.post,
+            put=client.put,
             delete=client.delete,
             request=client.request,
             house=house,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from scsipub.control.api.accounts import Accounts
 from scsipub.control.api.door import Door, Method
+from scsipub.control.api.faults import Faults
 from scsipub.control.api.images import Images
 from scsipub.control.api.news import News
 from scsipub.control.api.targets import Targets
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def make_door(control: "Control") -> Door:
     methods: dict[str, Method] = {}
-    for room in (Targets(control), Accounts(control), News(control), Views(control), Images(control)):
+    news = News(control)
+    rooms = (Targets(control), Accounts(control), news, Views(control), Images(control), Faults(news))
+    for room in rooms:
         methods |= room.methods()
     return Door(control, methods)

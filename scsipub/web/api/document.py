@@ -11,7 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import scsipub
-from scsipub.web.api import answers, tiers
+from scsipub.web.api import answers, faults, tiers
 from scsipub.web.api.examples import EXAMPLES
 from scsipub.web.api.orders import ORDERS
 from scsipub.web.models import ImagePage, SessionPage, Status
@@ -37,6 +37,7 @@ ANSWERS: tuple[Any, ...] = (
     answers.Import,
     answers.ImportList,
     tiers.TierPage,
+    faults.Faults,
     ImagePage,
     SessionPage,
     Status,
@@ -46,9 +47,10 @@ ANSWERS: tuple[Any, ...] = (
 
 def completed(document: dict[str, Any]) -> dict[str, Any]:
     """``document`` with our own descriptions of the records, and with examples."""
-    kinds = (*ANSWERS, *ORDERS)
+    orders = (*ORDERS, *faults.ORDERS)
+    kinds = (*ANSWERS, *orders)
     _, described = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    for kind in ORDERS:
+    for kind in orders:
         described[kind.__name__]["additionalProperties"] = False
     for name, example in EXAMPLES.items():
         described[name]["examples"] = [example]

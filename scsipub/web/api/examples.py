@@ -109,7 +109,23 @@ ATTEMPT = {
     "mend": f"scsipub connect disks.example.org --target {_NAME}",
 }
 
+FAULT_RULE = {"fault": "medium-error", "opcode": [40], "lba": [100, 199], "p": 0.5}
+FAULT_EVENT = {
+    "at": 1.5,
+    "command": 12,
+    "fault": "medium-error",
+    "rule": 0,
+    "opcode": 40,
+    "lun": 0,
+    "lba": 128,
+}
+FAULTS = {"seed": 7, "rules": [FAULT_RULE], "commands": 13, "struck": 1, "events": [FAULT_EVENT]}
+
 EXAMPLES: dict[str, Any] = {
+    "FaultRule": FAULT_RULE,
+    "FaultOrder": {"rules": [FAULT_RULE], "seed": 7},
+    "FaultEvent": FAULT_EVENT,
+    "Faults": FAULTS | {"id": SESSION["id"]},
     "TargetOrder": {"images": ["debian"], "size": 8 << 30, "alias": "the Pi in the cellar"},
     "LunOrder": {"size": 1 << 30},
     "SuspendOrder": {"reason": "not paid for"},
