@@ -8,6 +8,7 @@ from scsipub.control.api.caller import Caller
 from scsipub.control.api.door import Ask, Method
 from scsipub.control.imports import Import
 from scsipub.errors import OperatorError
+from scsipub.store.errors import NotFound
 from supervisor.channel import CallError, Reply
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Images:
 
     async def sees(self, caller: Caller, ask: Ask) -> None:
         if caller.tenant_id is not None:
+            if "id" in ask:
+                raise NotFound("import", str(ask["id"]))
             raise CallError("forbidden", "Images are the operator's.")
 
     def _begin(self, ask: Ask) -> Import:

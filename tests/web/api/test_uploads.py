@@ -293,11 +293,12 @@ async def test_tenants_bring_no_images(desk, town):
         ("GET", f"/api/v1/imports/{made['id']}"),
         ("DELETE", f"/api/v1/imports/{made['id']}"),
     ):
-        assert (await desk.request(method, path, headers=town.ada.headers)).status_code == 403
+        seen = 404 if made["id"] in path else 403
+        assert (await desk.request(method, path, headers=town.ada.headers)).status_code == seen
         assert (await desk.request(method, path)).status_code == 401
     headers = {**town.ada.headers, "Upload-Offset": "0"}
     sent = await desk.request("PATCH", f"{UPLOADS}/{made['id']}", content=b"x", headers=headers)
-    assert sent.status_code == 403
+    assert sent.status_code == 404
 
 
 async def test_an_upload_that_stopped_a_day_ago_is_swept_a_newer_one_is_not(desk, tmp_path):

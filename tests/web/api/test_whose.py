@@ -7,7 +7,7 @@ from litestar.params import FromPath, FromQuery
 
 from scsipub.control.api.door import Method
 from scsipub.web.api.calls import BEARER, Call, provide_call
-from tests.web.api.trespass import IN_PATH, addresses, body_of, doors, trespasses
+from tests.web.api.trespass import IN_PATH, OPERATORS, addresses, body_of, doors, trespasses
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def test_the_very_same_requests_open_to_their_owner(town, document):
     """Or else the 404s above would prove nothing."""
     closed = []
     for path, method, door in doors(document):
-        if "{" not in path:
+        if "{" not in path or any(f"{{{name}}}" in path for name in OPERATORS):
             continue
         body = body_of(document, door)
         url = addresses(path, town.bob)[0]

@@ -19,7 +19,9 @@ IN_PATH = {
 IN_QUERY = {"tenant": ("id", "name"), "target": ("target", "target_name")}
 IN_BODY = {"tenant": ("id", "name")}
 # What says nothing about whose thing it is.
-OTHERWISE = {"lun": 0, "limit": None, "after": None, "Idempotency-Key": None}
+OTHERWISE = {"lun": 0, "limit": None, "after": None, "Idempotency-Key": None, "Upload-Offset": None}
+# What is the operator's, and no tenant's: for all of them it is not there.
+OPERATORS = {"upload_id": "9c1185a5c5e9fc54", "import_id": "9c1185a5c5e9fc54"}
 
 
 def canaries(other: Any) -> tuple[str, ...]:
@@ -43,14 +45,18 @@ def body_of(document: dict[str, Any], door: dict[str, Any]) -> Any:
 def unknown(door: dict[str, Any]) -> set[str]:
     """Parameters whose meaning nobody has said."""
     named = {parameter["name"] for parameter in door.get("parameters", ())}
-    return named - IN_PATH.keys() - IN_QUERY.keys() - OTHERWISE.keys()
+    return named - IN_PATH.keys() - IN_QUERY.keys() - OTHERWISE.keys() - OPERATORS.keys()
 
 
 def addresses(path: str, other: Any) -> list[str]:
     """The path with each way to name what is the other's."""
     made = [path]
     for name in re.findall(r"{(\w+)}", path):
-        things = [getattr(other, thing) for thing in IN_PATH[name]] if name in IN_PATH else [OTHERWISE[name]]
+        things = (
+            [getattr(other, thing) for thing in IN_PATH[name]]
+            if name in IN_PATH
+            else [(OTHERWISE | OPERATORS)[name]]
+        )
         made = [each.replace(f"{{{name}}}", str(thing)) for each in made for thing in things]
     return made
 
@@ -61,7 +67,7 @@ async def trespasses(site: Any, document: dict[str, Any], me: Any, other: Any) -
 
     async def tried(method: str, url: str, body: Any, door: dict[str, Any], *allowed: int) -> None:
         how = {"json": body} if body is not None else {}
-        answer = await site.request(method.upper(), url, headers=me.headers, **how)
+        answer = await site.request(method.upper(), url, headers={**me.headers, "Upload-Offset": "0"}, **how)
         said = f"{method} {url} {body or ''}: {answer.status_code}"
         if answer.status_code not in allowed:
             found.append(f"{said}, not {allowed}")
