@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.wire, pytest.mark.timeout(240)]
     [
         ["tests.load.malformed", "--count", "100"],
         ["tests.load.kill"],
+        ["tests.load.fencing", "--runs", "5"],
         # Others use the machine, too: how long a login takes is looked at when ten thousand are.
         ["tests.load.idle", "--sessions", "1000", "--processes", "2", "--login-seconds", "1"],
         ["tests.bench", "--seconds", "0.3", "--runs", "1", "--only", "4k", "--mebibytes", "16"],
@@ -28,3 +29,14 @@ def test_it_holds(words: list[str]) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAILED" not in done.stdout + done.stderr
+
+
+def test_whoever_only_preempts_is_seen_to_let_writes_through() -> None:
+    """What looks whether a fence holds can see that one does not."""
+    words = ["tests.load.fencing", "--plain", "--way", "tcp", "--runs", "3"]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=220
+    )
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "blocks changed after GOOD" in done.stdout
