@@ -8,7 +8,7 @@ PY     := $(VENV)/bin/python
 # The system's pip installs into the venv: a bare Debian has pip but not python3-venv, which brings pip along.
 PIP    := $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-check
 
-TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra qemu-system-x86 ipxe-qemu tgt dosfstools mtools strace procps iproute2 postgresql stunnel4 systemd caddy tcpdump
+TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra qemu-system-x86 ipxe-qemu tgt dosfstools mtools strace procps iproute2 postgresql stunnel4 systemd caddy tcpdump chromium
 
 .PHONY: serve test check packages bench load conformance model fencing guest fuzz crash docs clean
 

@@ -29,6 +29,7 @@ async def overview(asking: NamedDependency[Asking], visit: NamedDependency[Visit
     """Live."""
     must_be_admin(visit)
     said = await asking.known("live.look", visit.token, {"most": MOST_ROWS})
+    attempts = await asking.known("attempt.list", visit.token, {"limit": EVENTS})
     complaints = await asking.known("complaint.list", visit.token)
     return page(
         "admin.html",
@@ -36,6 +37,7 @@ async def overview(asking: NamedDependency[Asking], visit: NamedDependency[Visit
         here="/admin",
         status=said["status"],
         rows=said["sessions"][:MOST_ROWS],
+        failed=[each for each in attempts["items"] if each["cause"] != "logged-in"],
         complaints=complaints["items"],
     )
 

@@ -27,6 +27,7 @@ Asked = Request[Any, Any, Any]
 
 TITLES = {
     "open-iscsi": "Linux",
+    "open-iscsi-tls": "Linux, encrypted",
     "qemu": "QEMU",
     "ipxe": "iPXE",
     "powershell": "Windows",
@@ -165,6 +166,8 @@ async def target(
         fresh = None
     usage = {each["lun"]: each for each in await asking.known("target.usage", visit.token, ask)}
     held = await asking.known("target.reservations", visit.token, ask)
+    attempts = await asking.known("target.attempts", visit.token, {**ask, "limit": SESSIONS})
+    failed = [each for each in attempts["items"] if each["cause"] != "logged-in"]
     sessions = await _if_allowed(
         asking, visit, "sessions:read", "session.list", {"target": target_id, "limit": SESSIONS}
     )
@@ -184,6 +187,7 @@ async def target(
         usage=usage,
         held=[lun for lun in held["luns"] if lun["registrations"]],
         sessions=sessions,
+        failed=failed,
         events=events,
         fencing=[each for each in events or [] if each["kind"].startswith("reservation")],
         units=list(UNITS),

@@ -66,7 +66,12 @@ class Views:
         """What peers did wrong lately, the newest first."""
         now, clock = wall(), monotonic()
         items = [
-            {**each, "at": (now - timedelta(seconds=clock - each["at"])).isoformat(timespec="seconds")}
+            {
+                "initiator": "",
+                "why": "",
+                **each,
+                "at": (now - timedelta(seconds=clock - each["at"])).isoformat(timespec="seconds"),
+            }
             for each in reversed(self.control.complaints.lately)
         ]
         return {"items": items}
