@@ -1,7 +1,8 @@
 """Who is registered and who holds, field by field, through every end of the daemon.
 
 Source: SPC-4 §5.13.5 (preserving reservations), §6.15 (what PERSISTENT RESERVE IN tells); what APTPL=0 means
-for a daemon that ends is decided in docs/reservations.md.  On SQLite and on PostgreSQL, with real processes."""
+for a daemon that ends is decided in docs/reservations.md.  On SQLite and on PostgreSQL, with real
+processes."""
 
 import itertools
 import os
