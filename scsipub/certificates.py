@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import attrs
 from cryptography import x509
@@ -26,7 +26,8 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # A chain of four with RSA-4096 keys has 8 KiB.
 FILE_BYTES = 256 * 1024
 
-Signature = tuple[tuple[int, ...], tuple[int, ...]]
+# What stat says of each file.
+Signature = tuple[tuple[int, ...], ...]
 
 
 class Unusable(Exception):
@@ -34,48 +35,83 @@ class Unusable(Exception):
 
 
 @attrs.frozen
+class Files:
+    """Where the pair is, and the authorities that client certificates may come from, if any may."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        both = (self.certificate, self.key)
+        return both if self.client_ca is None else (*both, self.client_ca)
+
+
+@attrs.frozen
 class Pair:
-    """Both files as they were read, and ``signature``, which changes when one of them does."""
+    """The files as they were read, and ``signature``, which changes when one of them does."""
 
     certificate: bytes
     key: bytes = attrs.field(repr=False)
     signature: Signature
+    client_ca: bytes = b""
+
+    def to_json(self) -> dict[str, Any]:
+        """For our own processes only: there is a key in it."""
+        files = (self.certificate, self.key, self.client_ca)
+        return {"files": [file.decode("latin-1") for file in files], "signature": self.signature}
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Pair":
+        certificate, key, client_ca = (text.encode("latin-1") for text in data["files"])
+        return cls(certificate, key, tuple(tuple(one) for one in data["signature"]), client_ca)
 
 
 @attrs.frozen
 class Loaded:
-    """A context that may be served, and until when."""
+    """A context that may be served, until when, and what it was made of."""
 
     context: ssl.SSLContext
-    signature: Signature
+    pair: Pair = attrs.field(repr=False)
     not_after: datetime
 
+    @property
+    def signature(self) -> Signature:
+        return self.pair.signature
 
-def signature(certificate: Path, key: Path) -> Signature:
-    """What ``stat`` says of both.  Raises Unusable when one is not there."""
+
+def signature(files: Files) -> Signature:
+    """What ``stat`` says of them.  Raises Unusable when one is not there."""
     try:
-        return _identity(os.stat(certificate)), _identity(os.stat(key))
+        return tuple(_identity(os.stat(path)) for path in files.all)
     except OSError as error:
         raise Unusable(f"{error.filename}: {error.strerror}") from None
 
 
-def load(certificate: Path, key: Path, hosts: Iterable[str], now: datetime) -> Loaded:
+def load(files: Files, hosts: Iterable[str], now: datetime) -> Loaded:
     """Read, check and build.  Raises Unusable, and then nothing has changed anywhere."""
-    pair = read_pair(certificate, key)
+    pair = read_pair(files)
     not_after = check(pair, hosts, now)
-    return Loaded(server_context(pair), pair.signature, not_after)
+    return Loaded(server_context(pair), pair, not_after)
 
 
-def read_pair(certificate: Path, key: Path) -> Pair:
-    """Both files.  A file that changes while it is read is not used."""
-    before = signature(certificate, key)
+def read_pair(files: Files) -> Pair:
+    """All of them.  A file that changes while it is read is not used."""
+    before = signature(files)
     try:
-        pair = Pair(_read(certificate), _read(key), before)
+        client_ca = _read(files.client_ca) if files.client_ca is not None else b""
+        pair = Pair(_read(files.certificate), _read(files.key), before, client_ca)
     except OSError as error:
         raise Unusable(f"{error.filename}: {error.strerror}") from None
-    if signature(certificate, key) != before:
+    if signature(files) != before:
         raise Unusable("the files change at this moment")
     return pair
+
+
+def end_of(pair: Pair) -> datetime:
+    """Until when a pair that was checked before is good."""
+    return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc
 
 
 def check(pair: Pair, hosts: Iterable[str], now: datetime) -> datetime:
@@ -105,6 +141,11 @@ def check(pair: Pair, hosts: Iterable[str], now: datetime) -> datetime:
             issued.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):
             raise Unusable("the chain behind the certificate is that of another one") from None
+    if pair.client_ca:
+        try:
+            x509.load_pem_x509_certificates(pair.client_ca)
+        except ValueError as error:
+            raise Unusable(f"the file of clients' authorities is not whole: {error}") from None
     return leaf.not_valid_after_utc
 
 
@@ -139,6 +180,13 @@ def server_context(pair: Pair) -> ssl.SSLContext:
     # No tickets: a session lasts for days and logs in once, and each worker would have keys of its own.
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
     context.num_tickets = 0
+    if pair.client_ca:
+        # Whoever has a certificate of theirs may show it; a wrong one ends the handshake.
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(cadata=pair.client_ca.decode("latin-1"))
+        except (ssl.SSLError, ValueError) as error:
+            raise Unusable(f"OpenSSL does not take the clients' authorities: {error}") from None
     fd = os.memfd_create("tls-pair", os.MFD_CLOEXEC)
     try:
         with open(fd, "wb", closefd=False) as file:

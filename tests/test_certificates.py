@@ -6,7 +6,17 @@ import ssl
 
 import pytest
 
-from scsipub.certificates import FILE_BYTES, Unusable, check, covers, host_of, load, read_pair, server_context
+from scsipub.certificates import (
+    FILE_BYTES,
+    Files,
+    Unusable,
+    check,
+    covers,
+    host_of,
+    load,
+    read_pair,
+    server_context,
+)
 from tests.support.certificates import DAY, Authority, Pair, now
 
 
@@ -22,7 +32,7 @@ def files(tmp_path):
 
 def loaded(pair, files, *hosts, at=None):
     pair.write(*files)
-    return load(*files, hosts, at or now())
+    return load(Files(*files), hosts, at or now())
 
 
 def test_a_good_pair_becomes_a_context_and_says_until_when_it_is_good(authority, files):
@@ -52,7 +62,7 @@ def test_a_file_that_is_not_there_is_named(authority, files, missing):
     files[missing].unlink()
 
     with pytest.raises(Unusable, match=files[missing].name):
-        load(*files, (), now())
+        load(Files(*files), (), now())
 
 
 @pytest.mark.parametrize("part", ["certificate", "key"])
@@ -147,32 +157,32 @@ def test_a_file_that_changes_while_it_is_read_is_not_used(authority, files, monk
     monkeypatch.setattr(os, "stat", stat)
 
     with pytest.raises(Unusable, match="change at this moment"):
-        read_pair(*files)
+        read_pair(Files(*files))
 
 
 def test_an_endless_file_is_not_read_to_its_end(authority, files):
     pair = authority.pair()
     files[1].write_bytes(pair.key)
     files[0].write_bytes(pair.certificate + b"\n" * (FILE_BYTES - len(pair.certificate)))
-    load(*files, (), now())
+    load(Files(*files), (), now())
 
     with files[0].open("ab") as file:
         file.write(b"\n")
 
     with pytest.raises(Unusable, match="more than"):
-        load(*files, (), now())
+        load(Files(*files), (), now())
 
 
 def test_the_key_is_not_shown(authority, files):
     authority.pair().write(*files)
 
-    assert "PRIVATE KEY" not in repr(read_pair(*files))
+    assert "PRIVATE KEY" not in repr(read_pair(Files(*files)))
 
 
 def test_what_was_checked_is_what_is_served(authority, files):
     """The context is made from the bytes that were read, whatever the files have become."""
     authority.pair("localhost").write(*files)
-    pair = read_pair(*files)
+    pair = read_pair(Files(*files))
     check(pair, ["localhost"], now())
     files[0].write_text("gone")
     files[1].write_text("gone")

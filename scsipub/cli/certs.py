@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from scsipub.certificates import Pair, Unusable, check, read_pair
+from scsipub.certificates import Files, Pair, Unusable, check, read_pair
 from scsipub.cli.options import failures_in_plain_words
 from scsipub.cli.show import harmless
 from scsipub.errors import OperatorError
@@ -83,7 +83,7 @@ def best(host: str, caddy: Path, now: datetime) -> tuple[Pair, datetime]:
     why = f"no folder of that name in {caddy}"
     for certificate in candidates(host, caddy):
         try:
-            pair = read_pair(certificate, certificate.with_suffix(".key"))
+            pair = read_pair(Files(certificate, certificate.with_suffix(".key")))
             found.append((check(pair, [host], now), pair))
         except Unusable as unusable:
             why = str(unusable)

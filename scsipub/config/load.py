@@ -56,6 +56,7 @@ SETTINGS = (
     Setting("tls_port", _PORT, "PORT", "iSCSI-over-TLS port; open only with certificate and key."),
     Setting("tls_cert", values.path, "FILE", "Certificate chain, PEM."),
     Setting("tls_key", values.path, "FILE", "Private key, PEM."),
+    Setting("tls_client_ca", values.path, "FILE", "Authorities that client certificates come from, PEM."),
     Setting("web_port", _PORT, "PORT", "HTTP port on loopback; 0 picks a free one."),
     Setting("trusted_proxies", values.addresses, "ADDRESS[,…]", "Proxies whose X-Forwarded-For is believed."),
     Setting("workers", values.whole_number(1, 256), "N", "Worker processes; as many as cores unless told."),
@@ -210,6 +211,8 @@ def _check(chosen: Mapping[str, Any]) -> None:
         raise OperatorError(
             f"TLS needs a certificate and a key, and {missing} is not set.", "Set both or none."
         )
+    if "tls_client_ca" in chosen and "tls_cert" not in chosen:
+        raise OperatorError("tls_client_ca is set, but there is no certificate.", "Set tls_cert and tls_key.")
     if "tls_port" in chosen and "tls_cert" not in chosen:
         raise OperatorError("tls_port is set, but there is no certificate.", "Set tls_cert and tls_key.")
     for policy in ("target_address", "tls_target_address"):

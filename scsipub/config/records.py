@@ -108,6 +108,9 @@ class Config:
     tls_port: int = 3261  # open only when certificate and key are there
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    tls_client_ca: Path | None = (
+        None  # authorities of client certificates; without it nobody is asked for one
+    )
     web_port: int = 4000
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # whose X-Forwarded-For is believed
     workers: int = attrs.field(factory=default_workers)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from scsipub.certificates import Unusable, host_of, load
+from scsipub.certificates import Files, Pair, Unusable, host_of, load
 from scsipub.control.accept import accept, listen
 from scsipub.control.logs import say, warn
 from scsipub.errors import OperatorError
@@ -32,23 +32,26 @@ class TlsPortals:
         # Whose target port tunnels use: what comes by WebSocket is much like what comes by TLS.
         self.tunnel_portal = self.portals[0][0] if self.portals else 0
         self.said: tuple[str, str] | None = None
+        # What is in service.  A worker that starts while the files are in disorder is given this one.
+        self.pair: Pair | None = None
+        self.files: Files | None = None
+        if config.tls_cert is not None and config.tls_key is not None:
+            self.files = Files(config.tls_cert, config.tls_key, config.tls_client_ca)
 
     def settings(self) -> dict[str, Any] | None:
         """What a worker needs for handshakes."""
-        config = self.control.config
-        if not self.portals or config.tls_cert is None or config.tls_key is None:
+        if not self.portals or self.files is None:
             return None
-        return {"certificate": str(config.tls_cert), "key": str(config.tls_key), "hosts": self.hosts}
+        return {
+            "files": [str(path) for path in self.files.all],
+            "hosts": self.hosts,
+            "pair": self.pair.to_json() if self.pair is not None else None,
+        }
 
     def try_open(self) -> bool:
         """Listen, if there is a pair to serve.  Raises OperatorError when an address cannot be had."""
         config = self.control.config
-        if not self.waiting or config.tls_cert is None or config.tls_key is None:
-            return False
-        try:
-            load(config.tls_cert, config.tls_key, self.hosts, datetime.now(UTC))
-        except Unusable as unusable:
-            self.heard("certificate not used", str(unusable))
+        if not self.waiting or not self._load():
             return False
         opened = []
         try:
@@ -64,6 +67,24 @@ class TlsPortals:
         self.waiting = False
         return True
 
+    def _load(self) -> bool:
+        """Look at the files; what is good is in service from now on."""
+        if self.files is None:
+            return False
+        try:
+            self.pair = load(self.files, self.hosts, datetime.now(UTC)).pair
+        except Unusable as unusable:
+            self.heard("certificate not used", str(unusable))
+            return False
+        return True
+
+    def _hand_down(self) -> None:
+        """Before the first handshake: the files may be something else by then."""
+        if self.pair is None:
+            return
+        for worker in self.control.pool.workers:
+            worker.channel.try_cast("certificate", self.pair.to_json())
+
     async def open_when_ready(self, nursery: trio.Nursery) -> None:
         """Look now and then until a pair is there; then accept in ``nursery``."""
         control = self.control
@@ -76,6 +97,7 @@ class TlsPortals:
             except OperatorError as error:
                 self.heard("tls port not opened", str(error))
                 continue
+            self._hand_down()
             for listener, portal in control.listeners[before:]:
                 nursery.start_soon(accept, control, listener, portal)
             control.say_endpoints()
@@ -88,5 +110,6 @@ class TlsPortals:
         self.said = (what, why)
         if what == "certificate loaded":
             say(what, why=why)
+            self._load()
         else:
             warn(what, why=why)

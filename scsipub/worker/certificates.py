@@ -8,9 +8,18 @@ order and as slowly as they like: what is not whole is passed over, and the old 
 import ssl
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
-from scsipub.certificates import Loaded, Signature, Unusable, load, signature
+from scsipub.certificates import (
+    Files,
+    Loaded,
+    Pair,
+    Signature,
+    Unusable,
+    end_of,
+    load,
+    server_context,
+    signature,
+)
 
 # Without any pair each handshake fails, so it pays to look more often.
 EAGER_SECONDS = 1.0
@@ -24,15 +33,14 @@ class Certificates:
 
     def __init__(
         self,
-        certificate: Path,
-        key: Path,
+        files: Files,
         hosts: Iterable[str],
         *,
         cooldown: float,
         tell: Tell,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.certificate, self.key = certificate, key
+        self.files = files
         self.hosts = tuple(hosts)
         self.cooldown = cooldown
         self.tell = tell
@@ -48,14 +56,26 @@ class Certificates:
             self.look_after = now + (self.cooldown if self.loaded else min(EAGER_SECONDS, self.cooldown))
         return self.loaded.context if self.loaded else None
 
+    def adopt(self, pair: Pair, now: float) -> None:
+        """Serve what control says is in service, if we have nothing: whatever the files are at this moment,
+        a worker that is new fails no handshake that its brothers would not."""
+        if self.loaded is not None:
+            return
+        try:
+            self.loaded = Loaded(server_context(pair), pair, end_of(pair))
+        except (Unusable, ValueError) as error:
+            self._say(None, "certificate not used", str(error))
+            return
+        self.look_after = max(self.look_after, now + self.cooldown)
+
     def _look(self) -> None:
         found: Signature | None = None
         try:
-            found = signature(self.certificate, self.key)
+            found = signature(self.files)
             if self.loaded is not None and found == self.loaded.signature:
                 self._watch_the_end(self.loaded)
                 return
-            fresh = load(self.certificate, self.key, self.hosts, self.clock())
+            fresh = load(self.files, self.hosts, self.clock())
         except Unusable as unusable:
             self._say(found, "certificate not used", str(unusable))
             return

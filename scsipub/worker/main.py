@@ -20,6 +20,7 @@ from typing import Any
 import cattrs
 import trio
 
+from scsipub.certificates import Files, Pair
 from scsipub.confine import confine, of_python
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
 from scsipub.faults.rules import Injector, Rule
@@ -100,13 +101,14 @@ class Worker:
         tls = settings["tls"]
         if tls is not None:
             self.certificates = Certificates(
-                Path(tls["certificate"]),
-                Path(tls["key"]),
+                Files(*map(Path, tls["files"])),
                 tls["hosts"],
                 cooldown=self.limits.tls_reload_seconds,
                 tell=self._tell_of_certificate,
             )
             self.certificates.current(monotonic())  # now, while the files are as control found them
+            if tls["pair"] is not None:
+                self.certificates.adopt(Pair.from_json(tls["pair"]), monotonic())
 
     def handlers(self) -> dict[str, Handler]:
         """What control may call."""
@@ -119,6 +121,7 @@ class Worker:
             "release": self.release,
             "rates": self.set_rates,
             "faults": self.set_faults,
+            "certificate": self.certificate,
         }
 
     # -- what control says -------------------------------------------------------------------------------
@@ -134,6 +137,11 @@ class Worker:
         if name in self.sessions.children:  # handed on and come back, and what we had of it is not over yet
             name = f"{name} {monotonic()}"
         self.sessions.start_child(name, self.serve, name, arrival, sock)
+
+    def certificate(self, params: Any, fds: list[int]) -> None:
+        """Handshakes are about to come, and this is what they are to be shown."""
+        if self.certificates is not None:
+            self.certificates.adopt(Pair.from_json(params), monotonic())
 
     def list_sessions(self, params: Any, fds: list[int]) -> Any:
         """All of them; with ``most``: so many, the busiest."""

@@ -8,7 +8,7 @@ import stat
 import pytest
 from click.testing import CliRunner
 
-from scsipub.certificates import Unusable, load
+from scsipub.certificates import Files, Unusable, load
 from scsipub.cli import cli
 from scsipub.cli.certs import bring
 from tests.support.certificates import DAY, Authority, Pair, now
@@ -48,7 +48,7 @@ def test_what_caddy_has_is_what_the_daemon_can_serve(caddy, to, authority):
 
     assert "good until" in bring(HOST, caddy, to, None, now())
     assert brought(to) == pair
-    load(to / "cert.pem", to / "key.pem", [HOST], now())
+    load(Files(to / "cert.pem", to / "key.pem"), [HOST], now())
 
 
 def test_nothing_is_touched_while_nothing_is_new(caddy, to, authority):

@@ -60,7 +60,7 @@ def test_every_setting_can_be_said_in_three_places_and_names_the_place_when_refu
     wrong = "\x01"
     file = write(f'{setting.name} = "\\u0000"')
 
-    if setting.name not in ("state_dir", "tls_cert", "tls_key"):
+    if setting.name not in ("state_dir", "tls_cert", "tls_key", "tls_client_ca"):
         assert f"Option {setting.option} is" in refusal(**{setting.name: wrong})
         assert f"Variable {setting.variable} is" in refusal(environ={setting.variable: wrong})
     assert f"{file}: {setting.name} is" in refusal(file)
@@ -130,6 +130,7 @@ def test_other_public_hosts_are_refused(name):
 def test_tls_needs_both_files_and_a_port_needs_tls():
     assert "tls_key is not set" in refusal(tls_cert="c.pem")
     assert "tls_cert is not set" in refusal(tls_key="k.pem")
+    assert "there is no certificate" in refusal(tls_client_ca="ca.pem")
     assert "no certificate" in refusal(tls_port="3261")
 
 

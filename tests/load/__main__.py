@@ -1,13 +1,13 @@
-"""``make load``: the three load scripts one after the other, or those that are named.
+"""``make load``: the load scripts one after the other, or those that are named.
 
-python -m tests.load [idle] [malformed] [kill]"""
+python -m tests.load [idle] [malformed] [kill] [rotation]"""
 
 import subprocess
 import sys
 
 from tests.support.daemon import REPOSITORY
 
-SCRIPTS = ("idle", "malformed", "kill")
+SCRIPTS = ("idle", "malformed", "kill", "rotation")
 
 
 def main(names: list[str]) -> int:

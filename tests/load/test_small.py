@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.wire, pytest.mark.timeout(240)]
         ["tests.load.malformed", "--count", "100"],
         ["tests.load.kill"],
         ["tests.load.fencing", "--runs", "5"],
+        # How many handshakes a second there are is looked at when nobody else uses the machine.
+        ["tests.load.rotation", "--cooldown", "1", "--rate", "100", "--slack", "0.2"],
         # Others use the machine, too: how long a login takes is looked at when ten thousand are.
         ["tests.load.idle", "--sessions", "1000", "--processes", "2", "--login-seconds", "1"],
         ["tests.bench", "--seconds", "0.3", "--runs", "1", "--only", "4k", "--mebibytes", "16"],

@@ -4,20 +4,18 @@ Source: RFC 8446 and RFC 5246, as clients speak them; what a certificate must be
 ``scsipub/certificates.py``."""
 
 import contextlib
-import itertools
 import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
-import threading
 import time
 
 import pytest
 from cryptography import x509
 
-from tests.support.certificates import DAY, Authority, Pair, now
+from tests.support.certificates import Authority
 from tests.support.daemon import daemon
 from tests.support.initiator import Initiator
 
@@ -243,128 +241,20 @@ def test_the_port_appears_when_the_certificate_does(tmp_path, authority):
             initiator.login(running.target("blank"))
 
 
-class Callers:
-    """Clients that shake hands without pause, about ``rate`` times a second."""
+def test_a_worker_that_is_replaced_while_the_files_are_in_disorder_serves_what_was_in_service(
+    tmp_path, authority
+):
+    """Others are in ``tests/load/rotation.py``, where the files change under 200 handshakes a second."""
+    good = authority.pair()
+    good.write(tmp_path / "cert.pem", tmp_path / "key.pem")
+    with daemon(tmp_path / "state", "--workers", "1", *options(tmp_path)) as running:
+        wait_for(lambda: "certificate loaded" in running.log_text())
+        (tmp_path / "key.pem").write_bytes(good.key[:100])
+        [worker] = running.pids["workers"]
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: running.pids["workers"] not in ([worker], [None]))
 
-    def __init__(self, address, authority, rate, threads=4):
-        self.address = ("127.0.0.1", port(address))
-        self.context = authority.client_context()
-        self.served, self.failed, self.done = [], [], 0  # served: (moment, serial) of each change
-        self.stop = threading.Event()
-        self.pause = threads / rate
-        self.lock = threading.Lock()
-        self.threads = [threading.Thread(target=self.call) for _ in range(threads)]
-        for thread in self.threads:
-            thread.start()
-
-    def call(self):
-        due = time.monotonic()
-        while not self.stop.is_set():
-            try:
-                with (
-                    socket.create_connection(self.address, 10) as sock,
-                    self.context.wrap_socket(sock, server_hostname="localhost") as tls,
-                ):
-                    serial = x509.load_der_x509_certificate(tls.getpeercert(True)).serial_number
-                with self.lock:
-                    self.done += 1
-                    if not self.served or self.served[-1][1] != serial:
-                        self.served.append((time.monotonic(), serial))
-            except OSError as error:
-                self.failed.append(error)
-            due = max(due + self.pause, time.monotonic() - 0.1)
-            self.stop.wait(max(0.0, due - time.monotonic()))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for thread in self.threads:
-            thread.join(10)
-
-
-def test_no_handshake_fails_while_the_files_are_replaced_by_all_that_is_wrong(tmp_path, authority):
-    """Halves, a key that does not match, an expired pair, and at last a good one."""
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    first, last, other = authority.pair(), authority.pair(), authority.pair()
-    config = tmp_path / "config.toml"
-    config.write_text(
-        "[limits]\ntls_reload_seconds = 1.0\nsource_connections_per_second = 5000\n"
-        "new_connections_per_second = 5000\nsource_connections_burst = 5000\nnew_connections_burst = 5000\n"
-        "unauthenticated_per_source = 5000\n"
-    )
-    first.write(cert, key)
-    wrong = {
-        "half a certificate": Pair(first.certificate[:400], first.key),
-        "half a key": Pair(last.certificate, last.key[:120]),
-        "a key that does not match": Pair(last.certificate, other.key),
-        "an expired pair": authority.pair(ends=now() - DAY / 2),
-        "nothing": Pair(b"", b""),
-    }
-    with (
-        daemon(tmp_path / "state", "--workers", "1", "--config", str(config), *options(tmp_path)) as running,
-        Callers(running.endpoints["tls"], authority, rate=200) as callers,
-    ):
-        wait_for(lambda: callers.served)
-        for pair in wrong.values():
-            cert.write_bytes(pair.certificate)
-            key.write_bytes(pair.key)
-            time.sleep(1.3)
-        assert {serial for _, serial in callers.served} == {first.serial}
-        cert.write_bytes(last.certificate)
-        key.write_bytes(last.key)
-        put = time.monotonic()
-        wait_for(lambda: callers.served[-1][1] == last.serial, 5)
-        served_after = callers.served[-1][0] - put
-        done = callers.done
-
-    assert callers.failed == []
-    assert done > 30 * 1.3 * len(wrong)  # 200 a second where the machine has nothing else to do
-    assert served_after < 2.0
-    log = running.log_text()
-    for words in ("is not whole", "another certificate", "has expired"):
-        assert words in log
-    assert log.count("certificate loaded") == 2
-
-
-@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
-def test_within_the_cooldown_no_handshake_asks_about_the_files(tmp_path, authority):
-    config = tmp_path / "config.toml"
-    config.write_text("[limits]\ntls_reload_seconds = 2.0\n")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    authority.pair().write(cert, key)
-    trace = tmp_path / "trace"
-    with daemon(tmp_path / "state", "--workers", "1", "--config", str(config), *options(tmp_path)) as running:
-        worker = running.pids["workers"][0]
-        tracer = subprocess.Popen(
-            ["strace", "-f", "-ttt", "-e", "trace=%file,%desc", "-o", trace, "-p", str(worker)],
-            stderr=subprocess.PIPE,
-        )
-        tracer.stderr.readline()  # attached
-        try:
-            with Callers(running.endpoints["tls"], authority, rate=30, threads=1) as callers:
-                wait_for(lambda: looks(trace, cert) >= 3, 20)
-                done = callers.done
-        finally:
-            tracer.send_signal(signal.SIGINT)
-            tracer.wait()
-
-    moments = [float(line.split()[1]) for line in trace.read_text().splitlines() if str(cert) in line]
-    apart = [b - a for a, b in itertools.pairwise(moments) if b - a > 0.1]
-    assert done >= 40
-    assert len(apart) >= 2
-    assert all(gap > 1.95 for gap in apart)
-
-
-def looks(trace, path):
-    """How many times, a tenth of a second apart, the path was in a system call."""
-    if not trace.exists():
-        return 0
-    last, found = 0.0, 0
-    for line in trace.read_text().splitlines():
-        if str(path) in line:
-            moment = float(line.split()[1])
-            found += moment - last > 0.1
-            last = moment
-    return found
+        with dial(running.endpoints["tls"], authority) as initiator:
+            shown = x509.load_der_x509_certificate(initiator.sock.getpeercert(True))
+            initiator.login(running.target("blank"))
+    assert shown.serial_number == good.serial

@@ -1,11 +1,14 @@
 """scsipub/worker/certificates.py"""
 
+import json
 import os
 
 import pytest
 
+from scsipub.certificates import Files, Pair, read_pair
 from scsipub.worker.certificates import Certificates
-from tests.support.certificates import DAY, Authority, Pair, now
+from tests.support.certificates import DAY, Authority, now
+from tests.support.certificates import Pair as Written
 
 COOLDOWN = 60.0
 
@@ -17,7 +20,7 @@ class Watched(Certificates):
         self.told = []
         self.wall = now()
         super().__init__(
-            *paths,
+            Files(*paths),
             hosts,
             cooldown=COOLDOWN,
             tell=lambda what, why: self.told.append((what, why)),
@@ -79,10 +82,10 @@ def test_files_that_stay_are_looked_at_but_not_read(served, monkeypatch):
 def bad_pairs(authority):
     good, other = authority.pair(), authority.pair()
     return {
-        "half a certificate": Pair(good.certificate[:300], good.key),
-        "half a key": Pair(good.certificate, good.key[:100]),
-        "empty files": Pair(b"", b""),
-        "a key that does not match": Pair(good.certificate, other.key),
+        "half a certificate": Written(good.certificate[:300], good.key),
+        "half a key": Written(good.certificate, good.key[:100]),
+        "empty files": Written(b"", b""),
+        "a key that does not match": Written(good.certificate, other.key),
         "an expired pair": authority.pair(ends=now() - DAY / 2),
         "a pair of tomorrow": authority.pair(begins=now() + DAY),
     }
@@ -145,3 +148,47 @@ def test_without_any_pair_the_files_are_looked_at_every_second(authority, files)
     assert certificates.current(0.999) is None
     assert certificates.current(1.0) is not None
     assert certificates.take_told() == ["certificate not used", "certificate loaded"]
+
+
+# -- what control hands down ---------------------------------------------------------------------------------
+
+
+def test_a_worker_that_starts_while_the_files_are_in_disorder_serves_what_the_others_do(authority, files):
+    authority.pair().write(*files)
+    in_service = Pair.from_json(json.loads(json.dumps(read_pair(Files(*files)).to_json())))
+    files[1].write_bytes(b"half a k")
+    certificates = Watched(*files)
+
+    assert certificates.current(0.0) is None
+    certificates.adopt(in_service, 0.0)
+
+    assert certificates.current(0.0) is not None
+    assert certificates.take_told() == ["certificate not used"]
+
+
+def test_what_a_worker_has_found_itself_is_not_replaced(served, authority, files):
+    old = read_pair(Files(*files))
+    authority.pair().write(*files)
+    newer = served.current(COOLDOWN)
+    served.adopt(old, COOLDOWN)
+
+    assert served.current(COOLDOWN) is newer
+
+
+def test_an_adopted_pair_is_replaced_by_a_newer_one_after_a_cooldown(authority, files):
+    authority.pair().write(*files)
+    certificates = Watched(*files)
+    certificates.adopt(read_pair(Files(*files)), 0.0)
+    adopted = certificates.current(0.0)
+    assert certificates.current(COOLDOWN) is adopted  # the files are those
+    authority.pair().write(*files)
+
+    assert certificates.current(2 * COOLDOWN) not in (None, adopted)
+
+
+def test_a_key_never_shows_in_a_record(authority, files):
+    authority.pair().write(*files)
+    certificates = Watched(*files)
+    certificates.current(0.0)
+
+    assert "PRIVATE KEY" not in repr(certificates.loaded)

@@ -14,7 +14,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scsipub.certificates import load
+from scsipub.certificates import Files, load
 from scsipub.errors import FramingLost
 from scsipub.worker.output import Output, PeerGone
 from scsipub.worker.relay import relay
@@ -30,7 +30,7 @@ RECORD = 16 * 1024
 def context(tmp_path_factory):
     files = [tmp_path_factory.mktemp("pair") / name for name in ("cert.pem", "key.pem")]
     AUTHORITY.pair().write(*files)
-    return load(*files, (), now()).context
+    return load(Files(*files), (), now()).context
 
 
 @contextlib.contextmanager
