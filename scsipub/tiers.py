@@ -23,6 +23,7 @@ class Tier:
     lifetime_seconds: float | None = None  # None: until it is destroyed
     expiry_grace_seconds: float = 3 * DAY  # how long what has expired is kept
     tls_required: bool = False
+    certificate_required: bool = False  # a client certificate of the tenant's; implies TLS
     algorithm_floor: int = 5  # weakest CHAP_A
     warn_seconds: float = DAY  # so long before its time is over a target's tenant is warned
     # All sessions of a target together; None: as fast as it goes.  A burst not told is what a second brings.

@@ -18,6 +18,12 @@ SECRET_VARIABLE = "SCSIPUB_CHAP_SECRET"
 @click.option("--target", required=True, metavar="IQN", help="The target's whole name.")
 @click.option("--port", default=3260, show_default=True, help="Local port; 0 picks a free one.")
 @click.option("--ca", type=click.Path(path_type=Path), metavar="FILE", help="Believe these authorities only.")
+@click.option(
+    "--certificate", type=click.Path(path_type=Path), metavar="FILE", help="Show this one when asked."
+)
+@click.option(
+    "--key", type=click.Path(path_type=Path), metavar="FILE", help="Its key, if not in the same file."
+)
 @click.option("--name", metavar="NAME", help="The name in the certificate, when it is not HOST.")
 @click.option("--user", metavar="NAME", help=f"CHAP user; the secret is asked for, or in {SECRET_VARIABLE}.")
 @click.option("--run", is_flag=True, help="Run the iscsiadm commands, and undo them at the end.")
@@ -27,6 +33,8 @@ def connect(
     target: str,
     port: int,
     ca: Path | None,
+    certificate: Path | None,
+    key: Path | None,
     name: str | None,
     user: str | None,
     run: bool,
@@ -52,6 +60,7 @@ def connect(
             host=host,
             name=name,
             authorities=ca,
+            own=(certificate, key or certificate) if certificate is not None else None,
             port=port,
             steps=lambda portal: Steps(target, portal, user, secret),
             run=run,

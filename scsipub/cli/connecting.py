@@ -31,6 +31,7 @@ class Wishes:
     host: str
     name: str | None
     authorities: Path | None
+    own: tuple[Path, Path] | None = None  # certificate and key
     port: int
     steps: Callable[[str], Steps]  # for a local portal
     run: bool
@@ -44,7 +45,7 @@ async def keep_connected(wishes: Wishes) -> None:
         place = Url.parse(wishes.host, wishes.name)
     else:
         place = Place.parse(wishes.host, wishes.name)
-    context = client_context(wishes.authorities)
+    context = client_context(wishes.authorities, wishes.own)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             looking, showing = trio.CancelScope(), trio.CancelScope()

@@ -49,6 +49,7 @@ def target() -> None:
 )
 @click.option("--nexus", type=click.Choice(["name", "initiator-port"]), help="Whom reservations belong to.")
 @click.option("--lifetime", metavar="TIME", help="12h, 30d, 4w; what the tier allows unless told.")
+@click.option("--certificate", is_flag=True, help="Only with a client certificate of the tenant's.")
 @click.option("--mutual", is_flag=True, help="The target proves who it is, too.")
 @reading
 def create(config: Config, as_json: bool, tenant: str, **said: Any) -> None:
@@ -70,6 +71,7 @@ def create(config: Config, as_json: bool, tenant: str, **said: Any) -> None:
             "nexus": said["nexus"],
             "lifetime_seconds": seconds(said["lifetime"]) if said["lifetime"] else None,
             "mutual": said["mutual"],
+            "certificate_required": said["certificate"],
         },
     )
     if as_json:

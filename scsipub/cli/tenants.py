@@ -2,9 +2,12 @@
 
 Thin: the daemon does all of it, over the control socket."""
 
+from pathlib import Path
 from typing import Any
 
 import click
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from scsipub.cli.daemon import ask
 from scsipub.cli.options import reading
@@ -83,6 +86,69 @@ def change_tenant(config: Config, as_json: bool, name: str, tier: str | None, su
 def remove_tenant(config: Config, as_json: bool, name: str) -> None:
     """Remove a tenant that rents nothing any more, and its tokens."""
     _said(config, as_json, "tenant.remove", {"tenant": name}, "{removed} was removed")
+
+
+@tenant.group()
+def certificate() -> None:
+    """Client certificates, by which a tenant's machines prove whose they are."""
+
+
+@certificate.command("add")
+@click.argument("tenant_name", metavar="TENANT")
+@click.option("--file", type=click.Path(path_type=Path), metavar="PEM", help="This very certificate.")
+@click.option("--fingerprint", metavar="HEX", help="The same, by its SHA-256.")
+@click.option(
+    "--name", help="Every certificate of this name (CN or SAN), from an authority of tls_client_ca."
+)
+@reading
+def add_certificate(
+    config: Config,
+    as_json: bool,
+    tenant_name: str,
+    file: Path | None,
+    fingerprint: str | None,
+    name: str | None,
+) -> None:
+    """Let a certificate stand for TENANT.  Give one of --file, --fingerprint and --name."""
+    if sum(each is not None for each in (file, fingerprint, name)) != 1:
+        raise OperatorError("Which certificate?", "Give one of --file, --fingerprint and --name.")
+    if file is not None:
+        fingerprint = fingerprint_of(file)
+    identity = f"sha256:{fingerprint}" if fingerprint is not None else f"name:{name}"
+    params = {"tenant": tenant_name, "identity": identity}
+    _said(config, as_json, "tenant.certificate.add", params, "{identity} is known as {id}")
+
+
+@certificate.command("list")
+@click.option("--tenant", "tenant_name", metavar="TENANT", help="Only this tenant's.")
+@reading
+def list_certificates(config: Config, as_json: bool, tenant_name: str | None) -> None:
+    """Every certificate that stands for a tenant."""
+    listed = ask(config, "tenant.certificate.list", {"tenant": tenant_name} if tenant_name else {})
+    if as_json:
+        show_json(listed)
+        return
+    rows = [(said["id"], said["tenant_id"], said["identity"], said["created"]) for said in listed]
+    show_table("Certificates", ("id", "tenant", "identity", "since"), rows, empty="No certificates.")
+
+
+@certificate.command("remove")
+@click.argument("identity", metavar="ID")
+@reading
+def remove_certificate(config: Config, as_json: bool, identity: str) -> None:
+    """Let nobody log in by it any more.  A session that is there stays; `session kick` ends it."""
+    _said(config, as_json, "tenant.certificate.remove", {"id": identity}, "{removed} was removed")
+
+
+def fingerprint_of(file: Path) -> str:
+    """SHA-256 of the first certificate in a PEM file, in hex."""
+    try:
+        found = x509.load_pem_x509_certificate(file.read_bytes())
+    except OSError as error:
+        raise OperatorError(f"{file} cannot be read: {error.strerror}.") from None
+    except ValueError:
+        raise OperatorError(f"There is no certificate in {file}.", "It must be PEM.") from None
+    return found.fingerprint(hashes.SHA256()).hex()
 
 
 # -- tokens --------------------------------------------------------------------------------------------------
@@ -165,6 +231,9 @@ def tier() -> None:
 @click.option("--grace", metavar="TIME", help="How long what has expired is kept.")
 @click.option("--tls/--no-tls", default=None, help="Only over TLS.")
 @click.option(
+    "--certificate/--no-certificate", "by_certificate", default=None, help="Only with a client certificate."
+)
+@click.option(
     "--iops", type=click.FloatRange(0), help="Commands a second, all sessions of a target; 0: no bound."
 )
 @click.option("--iops-burst", type=click.FloatRange(0), help="So many at once; one second's unless told.")
@@ -179,7 +248,7 @@ def set_tier(config: Config, as_json: bool, name: str, **said: Any) -> None:
     known = next((each for each in ask(config, "tier.list") if each["name"] == name), None)
     if known is None and not said["budget"]:
         raise OperatorError(f"A new tier {name} needs a budget.", 'Say --budget "20 GiB".')
-    params: dict[str, Any] = {"tls_required": said["tls"]}
+    params: dict[str, Any] = {"tls_required": said["tls"], "certificate_required": said["by_certificate"]}
     for key, word in (
         ("allocation_budget", "budget"),
         ("disk_bytes", "disk"),

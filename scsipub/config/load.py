@@ -188,6 +188,7 @@ def _tiers(table: Mapping[str, Any], where: str, limits: Limits) -> dict[str, Ti
         "lifetime_seconds": values.number(1.0),
         "expiry_grace_seconds": values.number(0.0),
         "tls_required": values.yes_or_no,
+        "certificate_required": values.yes_or_no,
         "algorithm_floor": algorithm,
         "warn_seconds": values.number(0.0),
         "iops": values.number(1.0),

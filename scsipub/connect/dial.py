@@ -51,14 +51,23 @@ class Place:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def client_context(authorities: Path | None) -> ssl.SSLContext:
-    """Believes the system's authorities, or only those in a file.  Raises OperatorError."""
+def client_context(authorities: Path | None, own: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    """Believes the system's authorities, or only those in a file; ``own``: certificate and key to show when
+    asked.  Raises OperatorError."""
     try:
         context = ssl.create_default_context(cafile=authorities)
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or "there is no certificate in it"
         raise OperatorError(f"{authorities}: {why}.", "Give --ca a file of PEM certificates.") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if own is not None:
+        try:
+            context.load_cert_chain(*own)
+        except (OSError, ssl.SSLError) as error:
+            why = getattr(error, "reason", None) or error.strerror or str(error)
+            raise OperatorError(
+                f"{own[0]} and {own[1]}: {why}.", "--certificate and --key want a PEM pair that fits."
+            ) from None
     return context
 
 

@@ -28,6 +28,7 @@ from scsipub.control.catalogue import Catalogue
 from scsipub.control.complaints import Complaints
 from scsipub.control.console import Console
 from scsipub.control.desk import Desk, free_bytes
+from scsipub.control.identities import Identities
 from scsipub.control.imports import Imports
 from scsipub.control.janitor import Janitor, clear_disposable, left_over
 from scsipub.control.logs import say, set_up_logs
@@ -79,6 +80,7 @@ class Control:
         self.complaints = Complaints(config.limits, say)
         self.desk = Desk(self)
         self.janitor = Janitor(self)
+        self.identities = Identities(self)
         self.rentals = Rentals(self, self.store)
         self.imports = Imports(self)
         self.console = Console(self)
@@ -228,7 +230,9 @@ class Control:
 
 def _worker_argv(config: Config, index: int, fd: int) -> list[str]:
     reads = [
-        str(place) for place in (config.images_dir, config.tls_cert, config.tls_key) if place is not None
+        str(place)
+        for place in (config.images_dir, config.tls_cert, config.tls_key, config.tls_client_ca)
+        if place is not None
     ]
     may = [f"--reads={place}" for place in reads] + [f"--writes={config.overlays_dir}"]
     return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd), *may]

@@ -43,6 +43,8 @@ class Entry:
     units: tuple[LunDescriptor, ...] = ()  # described already: units that have an identity of their own
     closed: tuple[int, str] | None = None  # nobody may log in: the status to say so with, and why
     tls_required: bool = False
+    certificate_required: bool = False
+    certificates: frozenset[str] = frozenset()  # of who may come, then
     most_sessions: int | None = None
     rates: Rates = attrs.field(factory=Rates)
 

@@ -19,6 +19,7 @@ class Cause(enum.StrEnum):
     NOT_FOUND = "unknown-target"
     NOT_LISTED = "initiator-not-listed"
     TLS_REQUIRED = "tls-required"
+    CERTIFICATE = "client-certificate"
     SUSPENDED = "suspended"
     EXPIRED = "expired"
     OFFLINE = "offline"
@@ -61,6 +62,10 @@ EXPLAINED: Mapping[Cause, Explained] = {
     Cause.TLS_REQUIRED: Explained(
         "The target takes logins over TLS only, and this one came in the clear.",
         "scsipub connect $host --target $target",
+    ),
+    Cause.CERTIFICATE: Explained(
+        "The target asks for a client certificate of its tenant's: $why.",
+        "scsipub connect $host --target $target --certificate FILE --key FILE",
     ),
     Cause.SUSPENDED: Explained("Nobody may log in: $why.", "scsipub target resume $id"),
     Cause.EXPIRED: Explained(

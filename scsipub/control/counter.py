@@ -61,6 +61,7 @@ class Counter:
             "tenant.list": self.list_tenants,
             "tenant.change": self.change_tenant,
             "tenant.remove": self.remove_tenant,
+            **self.control.identities.methods(),
             "token.create": self.create_token,
             "token.list": self.list_tokens,
             "token.revoke": self.revoke_token,
@@ -220,6 +221,7 @@ class Counter:
     async def remove_tenant(self, ask: Ask) -> Any:
         tenant: Tenant = await self.rentals.store.call(tenants.tenant, ask["tenant"])
         await self.rentals.store.call(tenants.remove_tenant, tenant.id)
+        await self.control.identities.reload()
         return {"removed": tenant.id}
 
     # -- tokens ------------------------------------------------------------------------------------------

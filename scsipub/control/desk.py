@@ -17,6 +17,7 @@ import trio
 from scsipub.control.accept import hand_over
 from scsipub.control.catalogue import Entry
 from scsipub.control.causes import Cause
+from scsipub.control.identities import refusal
 from scsipub.control.login_journal import LoginJournal
 from scsipub.control.placement import Key, Place, Record
 from scsipub.iscsi.chap import judge
@@ -113,6 +114,10 @@ class Desk:
             return _refuse(
                 LoginStatus.AUTHORIZATION_FAILURE, "the target is for TLS only", Cause.TLS_REQUIRED
             )
+        if entry.certificate_required:
+            refused = refusal(entry.certificates, ask.get("certificate"))
+            if refused is not None:
+                return _refuse(*refused, Cause.CERTIFICATE)
         if ask["tsih"]:
             return self._second_connection(ask)
         if entry.shared:

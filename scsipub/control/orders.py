@@ -42,6 +42,7 @@ class Wish:
     nexus: str = "name"
     lifetime_seconds: float | None = None
     mutual: bool = False
+    certificate_required: bool = False  # also where the tier does not ask for one
 
 
 @attrs.frozen(kw_only=True)
@@ -77,7 +78,8 @@ def plan(
         alias=wish.alias,
         nexus=wish.nexus,
         initiators=wish.initiators,
-        tls_required=tier.tls_required,
+        tls_required=tier.tls_required or tier.certificate_required or wish.certificate_required,
+        certificate_required=tier.certificate_required or wish.certificate_required,
         algorithm_floor=tier.algorithm_floor,
         expires=now + timedelta(seconds=lifetime) if lifetime is not None else None,
         units=tuple(plan_unit(id, n, lun, tier, images, now, random) for n, lun in enumerate(wish.luns)),

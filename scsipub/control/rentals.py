@@ -102,6 +102,8 @@ class Rentals:
             nexus=target.nexus,
             closed=GROWING if id in self.growing else closed(target),
             tls_required=target.tls_required,
+            certificate_required=target.certificate_required,
+            certificates=self.control.identities.of(target.tenant_id),
             most_sessions=tier.sessions if tier is not None else None,
             rates=rates_of(tier) if tier is not None else Rates(),
             accounts=self.accounts.get(id, ()),

@@ -138,6 +138,7 @@ def to_json(target: Target, name: str, tenant: str = "") -> dict[str, Any]:
         "nexus": target.nexus,
         "initiators": list(target.initiators),
         "tls_required": target.tls_required,
+        "certificate_required": target.certificate_required,
         "created": target.created.isoformat(timespec="seconds"),
         "expires": target.expires.isoformat(timespec="seconds") if target.expires is not None else None,
         "luns": [

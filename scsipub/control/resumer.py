@@ -16,10 +16,10 @@ import sqlalchemy as sa
 import trio
 
 from scsipub.storage.layout import boot_id
-from scsipub.store import accounts, journal, reservations, targets, tenants
+from scsipub.store import accounts, certificates, journal, reservations, targets, tenants
 from scsipub.store.accounts import SealedAccount
 from scsipub.store.errors import StoreError, StoreUnavailable
-from scsipub.store.records import StoredReservations, Target, TargetState, UnitState
+from scsipub.store.records import StoredReservations, Target, TargetState, TenantCertificate, UnitState
 from scsipub.tiers import Tier
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Everything:
     accounts: tuple[SealedAccount, ...]
     reservations: tuple[StoredReservations, ...]
     tiers: tuple[Tier, ...]
+    certificates: tuple[TenantCertificate, ...]
     dropped: int  # units whose reservations a power loss has ended
 
 
@@ -50,6 +51,7 @@ def _read(connection: sa.Connection, boot: str, from_file: list[Tier]) -> Everyt
         accounts.sealed(connection),
         reservations.everything(connection),
         tenants.tiers(connection),
+        certificates.every(connection),
         dropped,
     )
 
@@ -62,6 +64,7 @@ async def resume_all(rentals: "Rentals") -> None:
         log.warning("a power loss has ended the reservations of %d units", found.dropped)
     rentals.tiers = {tier.name: tier for tier in found.tiers}
     rentals.kept = {kept.unit_id: kept for kept in found.reservations}
+    rentals.control.identities.take(found.certificates)
     rentals.accounts = {}
     for account in found.accounts:
         rentals.accounts[account.target_id] = (*rentals.accounts.get(account.target_id, ()), account)

@@ -70,6 +70,16 @@ class Tenant:
 
 
 @attrs.frozen(kw_only=True)
+class TenantCertificate:
+    """How a tenant's machines prove whose they are: ``sha256:FINGERPRINT`` or ``name:NAME``."""
+
+    id: str
+    tenant_id: str
+    identity: str
+    created: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Token:
     """The right to use the API.  The secret half is kept by whoever was given it."""
 
@@ -134,6 +144,7 @@ class Target:
     nexus: str = "name"  # who is one initiator to reservations: its name, or its "initiator-port"
     initiators: tuple[str, ...] = ()
     tls_required: bool = False
+    certificate_required: bool = False  # one of its tenant's
     algorithm_floor: int = 5
     expires: datetime | None = None
     version: int = 1

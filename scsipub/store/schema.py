@@ -75,6 +75,16 @@ tenants = sa.Table(
     sa.Column("suspended", sa.Boolean, nullable=False),
 )
 
+tenant_certificates = sa.Table(
+    "tenant_certificates",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    _owned("tenant_id", "tenants"),
+    sa.Column("identity", sa.String(300), nullable=False, unique=True),  # sha256:… or name:…
+    sa.Column("created", Moment, nullable=False),
+    sa.Index("ix_tenant_certificates_tenant_id", "tenant_id"),
+)
+
 tokens = sa.Table(
     "tokens",
     metadata,
@@ -119,6 +129,7 @@ targets = sa.Table(
     sa.Column("created", Moment, nullable=False),
     sa.Column("expires", Moment),
     sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("certificate_required", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Index("ix_targets_created_id", "created", "id"),
     sa.Index("ix_targets_tenant_id_created_id", "tenant_id", "created", "id"),
     sa.Index("ix_targets_state_expires", "state", "expires"),

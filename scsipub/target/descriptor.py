@@ -22,6 +22,16 @@ class _Json:
 
 
 @attrs.frozen(kw_only=True)
+class ClientCertificate(_Json):
+    """What an initiator has shown in the TLS handshake, signed by an authority of the operator's.
+
+    ``fingerprint``: SHA-256 of it, in hex; ``names``: its common name and alternative names."""
+
+    fingerprint: str
+    names: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Arrival(_Json):
     """A connection that control accepted; its socket travels beside.
 
@@ -38,6 +48,7 @@ class Arrival(_Json):
     head: str = ""  # base64 of what another worker has read of it already
     answered: int = 0  # and how many responses that has sent
     relayed: bool = False  # somebody else does its TLS; the socket is a pipe to them
+    certificate: ClientCertificate | None = None
     tunnel: bool = False  # came inside a WebSocket, over the web process
 
 

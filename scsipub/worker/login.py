@@ -122,6 +122,7 @@ class Login:
                 "source": arrival.source,
                 "portal": arrival.portal,
                 "tls": arrival.tls,
+                "certificate": arrival.certificate.to_json() if arrival.certificate else None,
             },
         )
         verdict = Verdict.from_json(answer)

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import attrs
 import cattrs
 import trio
 
@@ -41,6 +42,7 @@ from scsipub.worker.live import Live
 from scsipub.worker.login import Login
 from scsipub.worker.opening import end_session, open_session
 from scsipub.worker.output import PeerGone
+from scsipub.worker.proof import client_certificate_untrusted
 from scsipub.worker.relay import relay
 from scsipub.worker.releasing import release
 from scsipub.worker.telling import Telling
@@ -249,6 +251,10 @@ class Worker:
         with trio.move_on_after(max(0.0, left)) as deadline:
             if arrival.tls and not arrival.relayed and isinstance(login.sock, socket.socket):
                 login.sock = await self._secure(arrival, login.sock)
+                if login.sock.certificate:
+                    proved = client_certificate_untrusted(login.sock.certificate)
+                    login.arrival = attrs.evolve(arrival, certificate=proved)
+                    login.sock.certificate = b""
             logged_in = await login.run()
         if deadline.cancelled_caught:
             late = f"not logged in after {self.limits.login_seconds:g} s"

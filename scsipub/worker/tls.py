@@ -41,7 +41,17 @@ class HandshakeFailed(Exception):
 class TlsSocket:
     """An established TLS connection.  The subset of ``socket.socket`` that connections use."""
 
-    __slots__ = ("_ahead", "_barren", "_dry", "_incoming", "_outgoing", "_sealed", "_socket", "_tls")
+    __slots__ = (
+        "_ahead",
+        "_barren",
+        "_dry",
+        "_incoming",
+        "_outgoing",
+        "_sealed",
+        "_socket",
+        "_tls",
+        "certificate",
+    )
 
     def __init__(
         self, sock: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
@@ -54,6 +64,7 @@ class TlsSocket:
         self._barren = 0  # bytes since data last came of them
         self._sealed: bytes | memoryview = b""  # encrypted, and not taken by the socket yet
         self._ahead = 0  # bytes encrypted already that the caller was told are unsent
+        self.certificate = tls.getpeercert(True) or b""  # DER; OpenSSL has checked where it comes from
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -47,6 +47,17 @@ def test_a_file_without_certificates_is_no_authority(tmp_path):
 AUTHORITY = Authority()
 
 
+def test_a_pair_of_one_s_own_that_does_not_fit_is_said(tmp_path):
+    mine, other = AUTHORITY.pair(), AUTHORITY.pair()
+    mine.write(tmp_path / "c", tmp_path / "k")
+    client_context(None, (tmp_path / "c", tmp_path / "k"))
+    (tmp_path / "k").write_bytes(other.key)
+
+    for key in (tmp_path / "k", tmp_path / "absent"):
+        with pytest.raises(OperatorError, match="c and"):
+            client_context(None, (tmp_path / "c", key))
+
+
 @pytest.fixture
 def believing(tmp_path):
     (tmp_path / "ca.pem").write_bytes(AUTHORITY.pem)

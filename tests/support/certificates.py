@@ -9,6 +9,7 @@ import datetime
 import ipaddress
 import os
 import ssl
+import tempfile
 from pathlib import Path
 
 import attrs
@@ -39,6 +40,11 @@ class Pair:
             os.replace(new, path)
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate, in hex."""
+        return x509.load_pem_x509_certificate(self.certificate).fingerprint(hashes.SHA256()).hex()
+
+    @property
     def serial(self) -> int:
         return x509.load_pem_x509_certificate(self.certificate).serial_number
 
@@ -61,11 +67,12 @@ class Authority:
         begins: datetime.datetime | None = None,
         ends: datetime.datetime | None = None,
         passphrase: bytes | None = None,
+        subject: str = "tests",
     ) -> Pair:
         """A certificate for ``hosts``, with the authority's own behind it, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        leaf = self._sign(subject, key, hosts or ("localhost", "127.0.0.1"), begins or now() - DAY, ends)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+        leaf = self._sign(name, key, hosts or ("localhost", "127.0.0.1"), begins or now() - DAY, ends)
         lock: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if passphrase:
             lock = serialization.BestAvailableEncryption(passphrase)
@@ -74,9 +81,15 @@ class Authority:
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, lock),
         )
 
-    def client_context(self) -> ssl.SSLContext:
-        """A client's, which believes this authority."""
-        return ssl.create_default_context(cadata=self.pem.decode())
+    def client_context(self, own: Pair | None = None) -> ssl.SSLContext:
+        """A client's, which believes this authority, and shows ``own`` when asked."""
+        context = ssl.create_default_context(cadata=self.pem.decode())
+        if own is not None:
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(own.certificate + own.key)
+                file.flush()
+                context.load_cert_chain(file.name)
+        return context
 
     def _sign(self, subject, key, hosts, begins, ends, *, authority=False) -> x509.Certificate:
         builder = (

@@ -43,6 +43,7 @@ class Target:
     nexus: str
     initiators: list[str]
     tls_required: bool
+    certificate_required: bool
     created: str
     expires: str | None
     luns: list[Lun]

@@ -24,6 +24,7 @@ TARGET: dict[str, Any] = {
     "nexus": "name",
     "initiators": [],
     "tls_required": False,
+    "certificate_required": False,
     "created": "2026-01-31T12:00:00+00:00",
     "expires": "2026-03-02T12:00:00+00:00",
     "luns": [LUN],
