@@ -95,7 +95,7 @@ def any_order(dice: random.Random, blocks: int, block_size: int) -> Order:
         cdb[1] = cdb[1] & 0xE0 | row.action
     allocation = dice.choice((0, 4, 8, 18, 36, 96, 255))
     if row.opcode in PARAMETER_LISTS:
-        return _with_list(dice, row, cdb, block_size)
+        return with_list(dice, row, cdb, block_size)
     _set_length(row, cdb, allocation)
     return Order(bytes(cdb).ljust(16, b"\0"), allocation, reads=bool(allocation))
 
@@ -109,7 +109,8 @@ def _set_length(row: Command, cdb: bytearray, length: int) -> None:
         cdb[at : at + size] = (length & (1 << 8 * size) - 1).to_bytes(size)
 
 
-def _with_list(dice: random.Random, row: Command, cdb: bytearray, block_size: int) -> Order:
+def with_list(dice: random.Random, row: Command, cdb: bytearray, block_size: int) -> Order:
+    """A command of a row that takes a parameter list, with one: mostly valid, its length mostly true."""
     opcode = row.opcode
     if opcode == 0x42:
         data = unmap_list(dice)

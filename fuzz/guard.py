@@ -26,11 +26,11 @@ class Guard(Hearing):
         waiting = self.pending[path]
         if key.startswith("6/"):
             code = int(key[2:4], 16)
-            waiting.clear() if code == POWER_ON else waiting.discard(code)
+            waiting.clear() if code == POWER_ON else waiting.pop(code, None)
         elif opcode == 0x03 and not status:
             waiting.clear()  # REQUEST SENSE takes one with it
-        elif not status and opcode not in (0x12, 0xA0) and (lost := waiting & task.attentions):
-            raise Find("unit attention", f"{name} ended GOOD, {sorted(map(hex, lost))} wait")
+        elif not status and opcode not in (0x12, 0xA0) and (lost := waiting.items() & task.attentions):
+            raise Find("unit attention", f"{name} ended GOOD, {sorted(hex(code) for code, _ in lost)} wait")
         if opcode in (0x16, 0x17, 0x56, 0x57) and not status:
             fence.forget()
         elif opcode == 0x5F and not status:
@@ -50,14 +50,5 @@ class Guard(Hearing):
             before - set(fence.keys) if task.cdb[1] & 0x1F in (CLEAR, PREEMPT, PREEMPT_AND_ABORT) else set()
         )
         for session in self.siblings:
-            if session is not self and session.port in lost and POWER_ON not in session.pending[path]:
-                session.pending[path].add(PARAMETERS_CHANGED)
-
-    def reset(self, request: bytes) -> None:
-        """LOGICAL UNIT RESET or TARGET WARM RESET is complete: everybody else hears of it.  SAM-5 §6.3"""
-        unit = self.path(int.from_bytes(request[8:16]))
-        for session in self.siblings:
-            for path, waiting in session.pending.items():
-                if session is not self and (request[1] & 0x7F == 6 or path == unit):
-                    waiting.clear()
-                    waiting.add(POWER_ON)
+            if session is not self and session.port in lost:
+                session.attention(path, PARAMETERS_CHANGED)

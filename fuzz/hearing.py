@@ -56,7 +56,7 @@ class Task:
     data_sn: int = 0
     conflict: bool | None = None  # must it meet RESERVATION CONFLICT?
     fence: int = -1  # the epoch of that
-    attentions: frozenset[int] = frozenset()  # that waited when it came
+    attentions: frozenset[tuple[int, int]] = frozenset()  # that waited when it came
 
 
 @attrs.define
@@ -107,8 +107,10 @@ class Hearing:
         self.lax = False  # what comes cannot be predicted any more: close, and begin anew
         self.moved = 0  # exp_cmd_sn before this delivery
         self.port = 0  # which initiator port this is, to reservations
-        # Unit attentions that wait, by unit: additional sense codes.  A session begins with a power on.
-        self.pending: dict[int, set[int]] = {lun: {POWER_ON} for lun in disks}
+        # Unit attentions that wait, by unit: additional sense codes, and which event it was.  A session
+        # begins with a power on.
+        self.pending: dict[int, dict[int, int]] = {lun: {POWER_ON: 0} for lun in disks}
+        self.events = 0
 
     @property
     def window(self) -> int:
@@ -281,6 +283,15 @@ class Hearing:
                     session.may_close = True
         for session, task in doomed:
             session.forget(task)
+        if function in (5, 6, 7):
+            self._reset(self.path(lun) if function == 5 else None, everywhere=function != 5)
+
+    def _reset(self, unit: int | None, *, everywhere: bool) -> None:
+        """Everybody else hears of it, from now on and not only when it is complete.  SAM-5 §6.3"""
+        for session in self.siblings:
+            for path in session.pending:
+                if session is not self and (everywhere or path == unit):
+                    session.attention(path, POWER_ON)
 
     def forget(self, task: Task) -> None:
         """Aborted: nothing more is said of it."""
@@ -294,6 +305,14 @@ class Hearing:
         number, rest = lun >> 48, lun & (1 << 48) - 1
         number = number & 0x3FFF if number >> 14 == 1 else number
         return number if not rest and number in self.disks else None
+
+    def attention(self, path: int, code: int) -> None:
+        """Something has happened to a unit that this session has to hear of."""
+        self.events += 1
+        if code == POWER_ON:
+            self.pending[path].clear()
+        if POWER_ON not in self.pending[path]:
+            self.pending[path][code] = self.events
 
     def _abort_to_come(self, it: bytes, wanted: int) -> None:
         """ABORT TASK of a command that has not come yet: its CmdSN counts as taken.  §11.5.1"""
@@ -339,7 +358,7 @@ class Hearing:
         )  # fmt: skip
         if disk is not None and path is not None:
             task.conflict, task.fence = disk.fence.conflict(self.port, task.cdb), disk.fence.epoch
-            task.attentions = frozenset(self.pending[path])
+            task.attentions = frozenset(self.pending[path].items())
             if task.cdb[0] == 0x5F and task.cdb[1] & 0x1F == PREEMPT_AND_ABORT:
                 for session in self.siblings:  # whose tasks it ends, and when, is not said
                     session.lax |= session is not self and bool(session.tasks)

@@ -5,7 +5,7 @@ Raises ``Find`` for whatever an honest target never says."""
 
 from collections import Counter
 
-from fuzz import effects
+from fuzz import cdbs, effects
 from fuzz.content import Content
 from fuzz.effects import Disk
 from fuzz.find import Find
@@ -162,7 +162,22 @@ class Referee(Guard):
         if status == 0:
             self._went_well(task)
         else:
+            self._refused(task, key)
             self._failed(task)
+
+    def _refused(self, task: Task, key: str) -> None:
+        """A command that nothing is wrong with must not end as if something were."""
+        disk, cdb = task.disk, task.cdb
+        if task.spoiled:
+            return
+        if key.startswith("B/"):
+            raise Find("refused", f"{command_name(cdb)} ended {key}, its data came as it should")
+        if key[:2] in ("5/", "E/") and disk is not None and cdb[0] in effects.READS | effects.WRITES:
+            first, count = effects.extent(cdb)
+            plain = cdb == cdbs.block_cdb(cdb[0], first, count) and cdb[0] not in (0x08, 0x0A)
+            right = task.expected == count * disk.block_size and task.reads == (cdb[0] in effects.READS)
+            if plain and right and task.reads != task.writes and first + count <= disk.blocks:
+                raise Find("refused", f"{command_name(cdb)} {cdb.hex()} ended {key}")
 
     def _sense(self, status: int, data: bytes) -> str:
         if status != 2:
@@ -365,8 +380,6 @@ class Referee(Guard):
             if data != request[48 : 48 + self.facts.max_receive]:
                 raise Find("NOP-In", "other data than was sent")
         elif opcode == MANAGED:
-            if request[1] & 0x7F in (5, 6) and words[2] == 0:
-                self.reset(request)
             if request[1] & 0x7F == 7:  # cold reset: all sessions of the target end
                 for session in self.siblings:
                     session.may_close = True

@@ -57,8 +57,10 @@ class Judge:
         self.opened = False  # MaxCmdSN has been said
         self.top = facts.cmd_sn  # one beyond the highest CmdSN that was said
         self.tasks: dict[int, FarTask] = {}
+        self.ghosts: list[FarTask] = []  # given up, but perhaps still there
         self.owed: dict[tuple[int, int], list[bytes]] = {}
         self.loose: set[int] = set()  # tags of which nothing certain is known
+        self.doubled: set[int] = set()  # tags that two commands had at once
         self.over: set[int] = set()  # tags that have had their end
         self.tainted = ""  # why the target may drop us, or not answer
         self.lost = False  # the target may not know where PDUs begin
@@ -173,7 +175,7 @@ class Judge:
         wanted = int.from_bytes(it[20:24])
         for session in self.siblings if function not in (1, 2) else [self]:
             for task in list(session.tasks.values()):
-                if function != 1 or task.tag == wanted:
+                if (function != 1 or task.tag == wanted) and (function > 5 or self.same(task.lun, it)):
                     session.abandon(task)
         self.loose.add(wanted)
         ahead_of = int.from_bytes(it[32:36])
@@ -183,9 +185,15 @@ class Judge:
             for session in self.siblings:
                 session.tainted = session.tainted or "a reset of the target"
 
+    @staticmethod
+    def same(lun: int, request: bytes) -> bool:
+        """Do both name one unit?  Peripheral and flat addressing are two ways to write a number."""
+        return (lun >> 48) & 0x3FFF == int.from_bytes(request[8:10]) & 0x3FFF
+
     def abandon(self, task: FarTask) -> None:
         """Nobody is owed an end of this any more."""
         self.tasks.pop(task.tag, None)
+        self.ghosts.append(task)
         self.loose.add(task.tag)
         if isinstance(task.disk, FarDisk):
             task.disk.end(task, self.now, well=None)
@@ -318,11 +326,12 @@ class Judge:
 
     def _stopped(self) -> bool:
         """Does an ORDERED task wait for write data, its own or of one before it?  Then others wait, too."""
-        tasks = [task for session in self.siblings for task in session.tasks.values()]
-        waiting = any(task.ttt is not None or task.unsolicited for task in tasks)
+        tasks = [task for s in self.siblings for task in (*s.tasks.values(), *s.ghosts)]
+        waiting = any(task.writes and task.received < task.expected for task in tasks)
         return waiting and not all(task.simple for task in tasks)
 
     def end(self) -> None:
         """The connection is gone, and all that was under way on it."""
         for task in list(self.tasks.values()):
             self.abandon(task)
+        self.ghosts.clear()

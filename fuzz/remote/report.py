@@ -41,12 +41,12 @@ def by_hand(stand: Stand, program: Path) -> bool:
     stand.away()
     private.start()
     address = private.address
-    words = [sys.executable, str(program), address.host, str(address.port), address.secret]
+    words = [sys.executable, str(program), address.host, str(address.port), address.secret, address.target]
     try:
-        done = subprocess.run(words, capture_output=True, timeout=120, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 1
+    return done.returncode == 1 and "IT HAPPENED AGAIN" in done.stdout
 
 
 def as_json(campaign: Campaign, names: dict[str, str], version: str) -> dict[str, Any]:

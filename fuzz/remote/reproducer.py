@@ -43,6 +43,7 @@ def write(
     values = {
         "WHAT": f"{find.kind}: {find.what}".replace("\\", "/").replace('"""', "'''"),
         "TARGET": str(address),
+        "IQN": repr(address.target.encode()),
         "NAME": path.name,
         "KIND": find.kind.replace('"', "'"),
         "VERDICT": verdict(find, evidence),

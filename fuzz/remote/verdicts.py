@@ -39,6 +39,7 @@ class FarJudge(Judge):
             self.loose.add(tag)
             self.tainted = self.tainted or "a command against the rules"
         if tag in self.tasks:
+            self.doubled.add(tag)
             self.abandon(self.tasks[tag])
         task = self._task(it, extra or b"", clean)
         facts = self.facts
@@ -302,7 +303,8 @@ class FarJudge(Judge):
                 if wrong:
                     self.complain(*stale.explain(disk, first << disk.shift, data, wrong, name))
             return
-        self._leak(name, data)
+        if task.tag not in self.doubled:  # else these may be another command's
+            self._leak(name, data)
         where = ALLOCATION.get(cdb[0])
         if where is not None and task.clean:
             allowed = int.from_bytes(cdb[where[0] : where[0] + where[1]])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fuzz import cdbs, liar, strategies, texts
 from fuzz.effects import extent
+from fuzz.hearing import Facts, Hearing
 from fuzz.runner import ground
 from fuzz.steps import Step
 from fuzz.world import World
@@ -17,6 +18,8 @@ from scsipub.iscsi.text import parse_text_untrusted
 from scsipub.limits import DEFAULT
 from scsipub.scsi.cdb import lba_and_count
 from scsipub.scsi.commands import COMMANDS
+
+FACTS = Facts(True, True, 8192, 8192, 65536, 65536, True, True, 0, 1, 1)
 
 
 @pytest.mark.parametrize("row", COMMANDS.values(), ids=lambda row: row.name)
@@ -70,3 +73,32 @@ def test_the_liar_says_every_command_and_every_pdu_in_a_while():
 )
 def test_any_step_survives_being_written_down(step):
     assert Step.from_json(step.to_json()) == step
+
+
+@given(strategies.wires(strategies.pdus(), header_digest=True, data_digest=True))
+def test_the_bytes_of_a_pdu_are_whole_and_their_digests_right(wire):
+    hearing = Hearing(FACTS, {})
+
+    assert hearing.whole(memoryview(wire), 0, len(wire)) == len(wire)
+    assert hearing.parts(wire)[2]
+
+
+@given(strategies.pdus(), st.data())
+def test_a_mangled_pdu_may_be_anything_but_keeps_to_its_seed(it, data):
+    broken = data.draw(strategies.mangled(st.just(it), header_digest=True))
+
+    assert isinstance(broken, bytes)
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in COMMANDS.values() if row.opcode in cdbs.PARAMETER_LISTS], ids=lambda r: r.name
+)
+@given(st.data())
+def test_a_parameter_list_is_drawn_for_every_row_that_takes_one(row, data):
+    assert len(data.draw(strategies.parameter_lists_of(row))) < 1024
+
+
+@given(strategies.orders())
+def test_an_order_names_as_much_data_as_it_has(order):
+    assert not order.data or len(order.data) == order.expected
+    assert len(order.cdb) == 16
