@@ -220,12 +220,15 @@ class DurableOverlay(Overlay):
     def _take_longer(self, sectors: int) -> None:
         """In memory.  Whoever reads bits meanwhile sees the old ones or the new, which agree."""
         chunks = -(-sectors // self.chunk_sectors)
+        partly, rest = divmod(self.sectors, self.chunk_sectors)
         self.sectors = sectors
         self._trimmed_at = HEADER + bitmap_bytes(sectors)
         if self.trimmed is not None:
             self.trimmed = self.trimmed.longer(sectors)
         self.charged = self.charged.longer(chunks)
         self.room = self.room.longer(chunks)
+        if rest:  # of the last chunk there is room for what there was of it
+            self.room.clear_range(partly, 1)
         self.committed = self.live.longer(sectors)
         self._take(self.live.longer(sectors))
         self._dirty.clear()

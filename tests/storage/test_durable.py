@@ -487,6 +487,25 @@ def test_room_is_set_aside_before_the_first_write_of_a_chunk(disk: Disk, tenant:
     assert not disk.write_now(CHUNK_SECTORS, memoryview(b"c" * 512))
 
 
+def test_a_chunk_that_was_cut_off_by_the_end_gets_its_room_anew_when_the_disk_is_longer(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R9: what was set aside for it ended where the disk did."""
+    last = SECTORS // CHUNK_SECTORS * CHUNK_SECTORS
+    disk.write(SECTORS - 1, b"a" * 512)
+    disk.grow(SECTORS + 40, disk.base)
+    disk.grown(SECTORS + 40, disk.base)
+    asked = []
+    monkeypatch.setattr(
+        "scsipub.storage.kernel.reserve", lambda fd, offset, size: asked.append((offset, size))
+    )
+
+    assert not disk.write_now(SECTORS, memoryview(b"b" * 512))
+    disk.write(SECTORS, b"b" * 512)
+
+    assert asked == [(last * SECTOR, (SECTORS + 40 - last) * SECTOR)]
+
+
 def test_a_file_system_without_room_says_so_before_anything_is_written(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
