@@ -3,7 +3,6 @@
 Each check takes what it looks at as an argument and returns findings; none changes anything that stays."""
 
 import os
-import re
 import resource
 import stat
 import tempfile
@@ -13,10 +12,11 @@ from pathlib import Path
 from scsipub.cli.findings import Finding, bad, note, ok
 from scsipub.cli.show import size
 from scsipub.config import SETTINGS, Config
+from scsipub.storage.hostfs import Mount, doubts, mount_of
 
 # File systems by what they do to a disk's promises.
 _FORGETFUL = {"tmpfs", "ramfs"}
-_UNFIT = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs", "vfat", "exfat", "ntfs", "ntfs3"}
+_UNFIT = {"vfat", "exfat", "ntfs", "ntfs3"}
 # Ten thousand sessions on two workers are 5,000 sockets each, and a disk that was written has two files.
 _WANTED_FDS = 16384
 # A worker with its libraries, and 16 KiB for each of a thousand sessions.
@@ -54,7 +54,8 @@ def check_state_dir(state_dir: Path) -> Iterator[Finding]:
 
 def _check_file_system(state_dir: Path, mountinfo: str) -> Iterator[Finding]:
     subject = "file system"
-    kind = file_system_of(state_dir, mountinfo)
+    mount = mount_of(mountinfo, str(state_dir.resolve()))
+    kind = mount.type if mount is not None else "unknown"
     try:
         with tempfile.TemporaryFile(dir=state_dir) as probe:
             os.ftruncate(probe.fileno(), 64 << 20)
@@ -71,28 +72,27 @@ def _check_file_system(state_dir: Path, mountinfo: str) -> Iterator[Finding]:
         yield bad(
             subject, f"{kind} has no sparse files: every disk takes its whole size", "Use ext4, xfs or btrfs."
         )
-    elif kind in _FORGETFUL:
-        yield note(
-            subject, f"{kind} is memory: images are gone after a restart", "Fine for trying things out."
-        )
-    elif kind == "overlay":
-        yield note(subject, "overlay: the folder lives inside a container's layers", "Mount a volume there.")
     else:
         yield ok(subject, f"{kind}, sparse files work")
+    yield from check_promises(mount)
 
 
-def file_system_of(folder: Path, mountinfo: str) -> str:
-    """The type of the mount that holds a folder.  proc(5), mountinfo."""
-    best, kind = "", "unknown"
-    for line in mountinfo.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 7 or "-" not in fields:
-            continue
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
-        # Later lines cover earlier ones at the same place.
-        if folder.resolve().is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, fields[fields.index("-") + 1]
-    return kind
+def check_promises(mount: Mount | None) -> Iterator[Finding]:
+    """Does a flush there mean what it says?  ``storage.hostfs`` knows."""
+    subject = "flushes"
+    if mount is None:
+        yield note(subject, "it is not known which file system this is", "Look with findmnt.")
+        return
+    found = doubts(mount)
+    for doubt in found:
+        if mount.type in _FORGETFUL:
+            yield note(subject, doubt, "Fine for trying things out.")
+        elif mount.type == "overlay":
+            yield note(subject, doubt, "Mount a volume there, if anybody is to rent disks.")
+        else:
+            yield bad(subject, doubt, "Use ext4, xfs or btrfs on a local disk, with their usual options.")
+    if not found:
+        yield ok(subject, f"{mount.point} keeps what it promises, as far as its options tell")
 
 
 def check_space(config: Config) -> Iterator[Finding]:

@@ -4,7 +4,6 @@ import datetime
 import json
 import os
 import socket
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +15,7 @@ from scsipub import __version__
 from scsipub.cli import checks_host, checks_net, cli
 from scsipub.config import Config, Portal, load_config
 from scsipub.limits import Limits
+from scsipub.storage.hostfs import mount_of
 from tests.support.control import control
 
 NOON = datetime.datetime(2025, 6, 1, 12, tzinfo=datetime.UTC)
@@ -99,21 +99,32 @@ def test_a_state_directory_that_is_a_file_is_bad(tmp_path):
     assert only(checks_host.check_state_dir(tmp_path / "file")) == ("bad", f"{tmp_path}/file is not a folder")
 
 
-MOUNTS = r"""
-22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-23 22 0:5 / /with\040space rw - tmpfs tmpfs rw
-24 22 0:6 / /srv rw - nfs4 server:/ rw
-25 22 0:7 / /srv rw - xfs /dev/sdb rw
-""".strip()
+EXT4 = "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
 
 
 @pytest.mark.parametrize(
-    ("folder", "kind"),
-    [("/home/x", "ext4"), ("/with space/x", "tmpfs"), ("/srv/a", "xfs"), ("/srvx", "ext4"), ("/srv", "xfs")],
+    ("line", "verdict", "said"),
+    [
+        (EXT4, "ok", "keeps what it promises"),
+        (EXT4.replace("sda1 rw", "sda1 rw,data=writeback"), "bad", "data=writeback"),
+        (EXT4.replace("sda1 rw", "sda1 rw,nobarrier"), "bad", "without barriers"),
+        (EXT4.replace("ext4", "nfs4"), "bad", "another machine"),
+        (EXT4.replace("ext4", "tmpfs"), "note", "would not survive"),
+        (EXT4.replace("ext4", "overlay"), "note", "overlay file system"),
+    ],
 )
-def test_the_file_system_is_that_of_the_innermost_latest_mount(folder, kind):
-    """proc(5): mountinfo writes spaces in octal, and later mounts cover earlier ones."""
-    assert checks_host.file_system_of(Path(folder), MOUNTS) == kind
+def test_a_file_system_whose_flushes_may_mean_nothing_is_said(line, verdict, said):
+    """What ``storage.hostfs`` doubts reaches the operator, with what to do."""
+    (finding,) = checks_host.check_promises(mount_of(line, "/srv/scsipub"))
+
+    assert (finding.verdict, said in finding.said) == (verdict, True)
+    assert bool(finding.do) == (verdict != "ok")
+
+
+def test_the_doctor_looks_at_the_mount_of_the_state_directory(tmp_path):
+    found = list(checks_host.check_state_dir(tmp_path))
+
+    assert {"file system", "flushes"} <= {finding.subject for finding in found}
 
 
 def test_space_below_the_reserve_is_bad_and_just_above_it_a_note(tmp_path):
