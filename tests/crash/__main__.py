@@ -145,9 +145,8 @@ def _report(rows: list[Row], mistake: str | None, calls: tuple[int, int] | None)
     broken = sum(len(row.findings) for row in rows)
     table.add_section()
     seconds = sum(row.seconds for row in rows)
-    table.add_row(
-        "all", "", f"{sum(r.points for r in rows):,}", f"{states:,}", f"{broken:,}", f"{seconds:.0f}"
-    )
+    total = sum(row.points for row in rows)
+    table.add_row("all", "", f"{total:,}", "", f"{states:,}", f"{broken:,}", f"{seconds:.0f}")
     console.print(table)
     console.print("whole: points at which every combination of what was not synced was tried.")
     if calls is not None:

@@ -18,7 +18,7 @@ from scsipub.storage.grow import grow_durable
 from scsipub.storage.layout import HEADER, Header, OverlayPaths, Part
 from scsipub.storage.verify import verify_durable
 from tests.crash.ledger import Ledger
-from tests.crash.script import BASE, LONG
+from tests.crash.script import BASE, SHORT
 from tests.crash.workload import BOOTS, SHA, paths_in
 
 OTHER_BOOT = b"another boot".ljust(16)
@@ -94,7 +94,7 @@ def mended(paths: OverlayPaths, base: Base, sectors: int) -> None:
     try:
         verify_durable(paths, sectors, base.identity)
     except OSError:
-        if sectors == LONG:
+        if sectors != SHORT:
             grow_durable(paths, sectors, base.identity)
         verify_durable(paths, sectors, base.identity)
 

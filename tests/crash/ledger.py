@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import attrs
 
-from tests.crash.script import LONG, SHORT, Step, contents, of_base
+from tests.crash.script import SHORT, Step, contents, of_base
 
 
 @attrs.define
@@ -34,8 +34,8 @@ class Ledger:
             self.stage = "creating"
         elif step.what == "destroy":
             self.stage = "destroying"
-        elif step.what == "grow":
-            self.sectors, self.growing = LONG, True  # the row comes first
+        elif step.what in ("grow", "stretch"):
+            self.sectors, self.growing = step.count, True  # the row comes first
             self.covered |= self.touched
         elif step.what == "open":
             self.boot = step.boot
@@ -56,7 +56,7 @@ class Ledger:
             self.stage = "there"
         elif step.what == "destroy":
             self.stage = "nothing"
-        elif step.what in ("flush", "grow"):
+        elif step.what in ("flush", "grow", "stretch"):
             self.growing = False
             self._kept(list(self.touched))
         elif step.writes:

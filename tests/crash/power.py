@@ -72,7 +72,7 @@ def explore(
     chance = random.Random(seed or 0)
     seen: set[int] = set()
     # Of another boot it says nothing: ``Bench`` makes up one that lies.
-    live = {entry.file for entry in recorder.log if entry.kind == "create" and entry.name == _LIVE}
+    live = {entry.file for entry in recorder.log if entry.kind == "create" and entry.name.startswith(_LIVE)}
     number = 0
     changes = [entry for entry in recorder.log if entry.kind != "mark"]
     for entry in [*recorder.log, Entry("end")]:

@@ -10,6 +10,7 @@ import attrs
 from scsipub.storage.base import SECTOR
 
 SHORT, LONG = 301, 33_001  # more than two chunks, and no multiple of anything; the map needs a second page
+MIDDLE = 651
 BASE_BYTES = 137 * SECTOR + 77  # the image ends within a sector, and long before the disk
 BASE = b"".join(b"base%07d" % n + bytes([n % 251]) * 501 for n in range(200))[:BASE_BYTES]
 ZERO = bytes(SECTOR)
@@ -17,7 +18,9 @@ ZERO = bytes(SECTOR)
 
 @attrs.frozen
 class Step:
-    """One call.  ``what``: create open write now fua same unmap flush close grow destroy."""
+    """One call.  ``what``: create open write now fua same unmap flush close stretch grow destroy.
+
+    ``count`` of a growth is the new length; ``stretch`` is of a disk in use, ``grow`` of one at rest."""
 
     what: str
     first: int = 0
@@ -62,12 +65,17 @@ STEPS: tuple[Step, ...] = (
     CLOSE,  # without a flush: the process ends, the machine does not
     OPEN,
     _write("write", 124, 9),  # two chunks
+    _write("write", 290, 2),  # the last chunk has its room, as far as the disk goes
+    Step("stretch", count=MIDDLE),
     _write("now", 126, 3),
+    _write("write", 299, 6),  # over the old end, in a chunk of which there was a part
+    _write("fua", 600, 3),
+    _write("unmap", 310, 4),
     CLOSE,
-    Step("grow"),
+    Step("grow", count=LONG),
     OPEN,
     _write("write", LONG - 6, 6),  # the second page of the map
-    _write("write", 298, 6),  # over the old end
+    _write("write", MIDDLE - 3, 6),
     FLUSH,
     _write("unmap", 32_760, 20),  # the border of the two pages
     _write("fua", 32_766, 4),

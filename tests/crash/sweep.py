@@ -155,7 +155,7 @@ def _answers(ended: Ended, point: Point, code: int, steps: tuple[Step, ...]) -> 
     step = steps[first]
     heard, words = ended.errors[first]
     sense = sense_for_oserror(OSError(heard, words), writing=True)
-    if step.what in ("create", "open", "grow", "destroy"):
+    if step.what in ("create", "open", "grow", "stretch", "destroy"):
         if len(ended.errors) > 1 and not _latched(steps, ended.errors, first):
             yield f"a {step.what} that failed once goes on failing: {ended.errors}"
         return

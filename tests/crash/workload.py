@@ -17,7 +17,7 @@ from scsipub.storage.files import forget_failure, remove_files, sync_directory
 from scsipub.storage.grow import grow_durable
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from tests.crash.mistakes import made
-from tests.crash.script import BASE, LONG, SHORT, STEPS, Step, contents, random_steps
+from tests.crash.script import BASE, OPEN, SHORT, STEPS, Step, contents, random_steps
 
 SHA = "5c" * 32  # what the record of the image says
 BOOTS = (b"first boot".ljust(16), b"second boot".ljust(16))
@@ -51,13 +51,19 @@ class Client:
         elif step.what == "open":
             self.disk = Disk.open_durable(self.base, paths, sectors=self.sectors)
         elif step.what == "grow":
-            self.sectors = LONG
-            grow_durable(paths, LONG, self.base.identity)
+            self.sectors = step.count
+            grow_durable(paths, step.count, self.base.identity)
         elif step.what == "destroy":
             remove_files(paths)
             sync_directory(paths.directory)
         elif self.disk is None:
             raise OSError(5, "there is no disk")
+        elif step.what == "stretch":
+            self.disk.grow(step.count, self.base)
+            self.disk.grown(step.count, self.base)
+            self.sectors = step.count
+        elif step.first + step.count > self.disk.sectors:
+            raise OSError(5, "the disk is shorter: it could not be made longer")
         elif step.what == "flush":
             self.disk.flush()
         elif step.what == "close":
@@ -84,13 +90,14 @@ def tell(*words: object) -> None:
 def run(client: Client, steps: tuple[Step, ...], go_on: bool, tell: Callable[..., None] = tell) -> None:
     for number, step in enumerate(steps):
         tell("begun", number)
+        latched = client.disk is not None and client.disk.statistics().failed
         try:
             client.do(number, step)
         except OSError as error:
             tell("failed", number, error.errno, error)
             if not go_on:
                 raise
-            if not _mended(client, number, step, tell):
+            if not latched and not _mended(client, number, step, tell):
                 return
         else:
             tell("done", number)
@@ -103,10 +110,24 @@ def _mended(client: Client, number: int, step: Step, tell: Callable[..., None]) 
         remove_files(paths)  # nobody was told of it
     elif step.what in ("open", "grow"):
         forget_failure(paths)  # an operator has looked
-    elif step.what not in ("grow", "destroy"):
+    elif step.what == "stretch":
+        return _resumed(client, number, step, tell)
+    elif step.what != "destroy":
         return True  # it is the client's to go on
     tell("begun", number)
     client.do(number, step)
+    tell("done", number)
+    return True
+
+
+def _resumed(client: Client, number: int, step: Step, tell: Callable[..., None]) -> bool:
+    """A growth in use failed, and the target went offline: it is finished when an operator resumes that."""
+    if client.disk is not None:
+        client.disk.close()
+    forget_failure(paths_in(client.folder))
+    tell("begun", number)
+    client.do(number, Step("grow", count=step.count))
+    client.do(number, OPEN)
     tell("done", number)
     return True
 
