@@ -213,7 +213,7 @@ FENCING_WORKER_KILLED = Scenario(
     TWO_NODES + _killing(NODE_A, "kill-worker"),
     beside=TWO_NODES + _killing(NODE_B, "kill-worker"),
     deeds=frozenset({"kill-worker"}),
-    seconds=500,
+    seconds=1500,
     cluster=True,
 )
 
@@ -225,7 +225,7 @@ FENCING_DAEMON_KILLED = Scenario(
     + "await whose-is-there\ncp /shared/whose /root/rented\nof_rented\n"
     + _killing(NODE_B, "kill-daemon"),
     deeds=frozenset({"kill-daemon", "rent"}),
-    seconds=900,
+    seconds=1800,
     cluster=True,
 )
 
@@ -281,7 +281,7 @@ e2fsck -f -n "$D"
 logout
 """,
     deeds=frozenset({"kill-worker", "kill-daemon", "restart-workers", "rent"}),
-    seconds=240,
+    seconds=600,
     cluster=True,
 )
 
@@ -431,7 +431,7 @@ put 1 b-back
 say b-back
 apart
 """,
-    seconds=400,
+    seconds=600,
     cluster=True,
 )
 

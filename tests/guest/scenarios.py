@@ -25,7 +25,7 @@ class Scenario:
     short: bool = False  # part of the short form, which every change runs
     cluster: bool = False
     deeds: frozenset[str] = frozenset()
-    seconds: int = 120
+    seconds: int = 300  # many times what it takes: beside others on two cores everything does
 
 
 # Log in statically: no discovery, so nothing depends on the address that SendTargets gives.

@@ -58,7 +58,7 @@ class House:
     def begin(self):
         words = ["--workers", "2", "--config", str(self.config)]
         words += ["--database", self.url] if self.url else []
-        self.daemon = start(self.place / "state", *words, port=None)
+        self.daemon = start(self.place / "state", *words, port=None, seconds=60)
 
     def end(self, how):
         if how == "term":
