@@ -118,7 +118,6 @@ class Limits:
     image_convert_seconds: int = limit(3600, "processor time for one image; it may wait as long again")
     uploads: int = limit(8, "images on their way in over HTTP, at once", most=1000)
     upload_idle_seconds: float = limit(86400.0, "how long an upload that has stopped is kept", least=60)
-    imports_waiting: int = limit(16, "images that wait to be converted; one is, at a time", most=1000)
     fetch_seconds: float = limit(30.0, "a server that says nothing for so long is given up on", least=1)
     fetch_redirects: int = limit(5, "from one address to another", least=0, most=20)
     fetch_resumes: int = limit(5, "how often a download that broke off is taken up again", least=0)

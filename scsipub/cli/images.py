@@ -47,7 +47,7 @@ def image() -> None:
 @click.option("--sha256", help="What the source must hash to, as its publisher says; else nothing is kept.")
 @reading
 def add(config: Config, as_json: bool, source: str, **declared: str | None) -> None:
-    """Take in an image: raw, ISO or qcow2, also packed with gz, xz, bz2 or zst.
+    """Take in an image: raw, ISO, qcow2 or vmdk, also packed with gz, xz, bz2 or zst.
 
     SOURCE is a file, an http:// or https:// address, or - for standard input.  What format it is, is said by
     --format, or by the name's suffix, or where that says nothing by its first bytes; then never again.

@@ -212,7 +212,7 @@ class WebProcess:
     def images(self, params: Any, fds: list[int]) -> Any:
         """Without looking at the directory again: strangers ask this."""
         return [
-            {"name": i.name, "bytes": i.bytes, "sha256": i.sha256, "imported": i.imported}
+            {"name": i.name, "format": i.format, "bytes": i.bytes, "sha256": i.sha256, "imported": i.imported}
             for i in self.control.catalogue.images.values()
         ]
 

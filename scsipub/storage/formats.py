@@ -17,13 +17,13 @@ from scsipub.storage.decompress import COMPRESSIONS
 # Served as they are.  What a sector on the original medium was: the image is filled up to a multiple of it.
 RAW = {"raw": 512, "iso": 2048}
 # Made into raw bytes when they come in, by a program of its own (``scsipub.convert``).
-CONTAINERS = ("qcow2", "vmdk", "vhd", "vhdx")
+CONTAINERS = ("qcow2", "vmdk")
 FORMATS = (*RAW, *CONTAINERS)
 
-_SUFFIX_FORMATS = {name: name for name in FORMATS} | {"bin": "raw", "dd": "raw", "vpc": "vhd"}
+_SUFFIX_FORMATS = {name: name for name in FORMATS} | {"bin": "raw", "dd": "raw"}
 _SAYS_NOTHING = {"img", "disk", "image"}  # what many call a raw image, and some a qcow2 one
 _SUFFIX_PACKING = {"gz": "gz", "xz": "xz", "bz2": "bz2", "zst": "zst", "zstd": "zst"}
-_FOREIGN = {"qcow", "qed", "vdi", "hdd", "ova", "zip", "7z", "tar", "tgz"}
+_FOREIGN = {"qcow", "qed", "vdi", "vhd", "vpc", "vhdx", "hdd", "ova", "zip", "7z", "tar", "tgz"}
 
 HEAD_BYTES = 512  # how much of an image ``detected`` wants to see
 _MAGIC = (

@@ -51,9 +51,10 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class Image:
-    """What disks can be copies of."""
+    """What disks can be copies of.  `format`: what it came as; it is served as raw `bytes`."""
 
     name: str
+    format: str
     bytes: int
     sha256: str
     imported: str

@@ -15,7 +15,6 @@ from scsipub.storage.formats import Declared, check_format, declared_by, detecte
         ("cloud.qcow2", Declared("cloud", "qcow2", "none")),
         ("cloud.QCOW2.gz", Declared("cloud", "qcow2", "gz")),
         ("appliance.vmdk", Declared("appliance", "vmdk", "none")),
-        ("old.vpc", Declared("old", "vhd", "none")),
         ("disk.img.gz", Declared("disk", None, "gz")),
         ("disk.zst", Declared("disk", None, "zst")),
         ("alpine-3.20.1", Declared("alpine-3.20.1", None, "none")),
@@ -27,7 +26,9 @@ def test_a_file_name_declares_format_and_packing_or_neither(file, declared):
     assert declared_by(file) == declared
 
 
-@pytest.mark.parametrize("file", ["a.vdi", "a.ova.gz", "a.zip", "a.tgz", "a.tar.xz", "a.qcow"])
+@pytest.mark.parametrize(
+    "file", ["a.vdi", "a.ova.gz", "a.zip", "a.tgz", "a.tar.xz", "a.qcow", "a.vhdx", "a.vhd"]
+)
 def test_a_file_name_of_a_format_we_do_not_read_is_refused(file):
     """Served as raw bytes it would be garbage to every client."""
     with pytest.raises(OperatorError, match="are not taken"):
@@ -55,7 +56,13 @@ def test_the_first_bytes_are_looked_at_and_no_others(head, format_):
 
 def test_a_format_is_one_of_those_we_have():
     check_format(None, "none")
-    check_format("vhdx", "zst")
-    for format_, compression in (("vdi", "none"), ("", "none"), ("raw", "zip"), ("raw", "")):
+    check_format("vmdk", "zst")
+    for format_, compression in (
+        ("vdi", "none"),
+        ("vhdx", "none"),
+        ("", "none"),
+        ("raw", "zip"),
+        ("raw", ""),
+    ):
         with pytest.raises(OperatorError, match="is not"):
             check_format(format_, compression)

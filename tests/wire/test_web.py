@@ -82,6 +82,7 @@ def test_a_command_of_the_page_works_as_it_is_pasted(running):
     assert b"virtual size: 64 MiB" in done.stdout, done.stderr
 
 
+@pytest.mark.timeout(250)
 def test_schemathesis_finds_nothing(running):
     """The OpenAPI document and the doors behind it say the same, whatever is sent."""
     token = (running.state_dir / "admin.token").read_text().strip()
@@ -92,12 +93,12 @@ def test_schemathesis_finds_nothing(running):
         "--header",
         f"Authorization: Bearer {token}",
         "--max-examples",
-        "20",
+        "8",
         "--no-color",
     ]
     program = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(
-        [program, *words], cwd=running.state_dir, capture_output=True, timeout=90, check=False
+        [program, *words], cwd=running.state_dir, capture_output=True, timeout=240, check=False
     )
 
     assert done.returncode == 0, done.stdout.decode()

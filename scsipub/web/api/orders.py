@@ -104,7 +104,7 @@ class TokenOrder:
     lifetime_seconds: Seconds | None = None
 
 
-Format = Literal["raw", "iso", "qcow2", "vmdk", "vhd", "vhdx"]
+Format = Literal["raw", "iso", "qcow2", "vmdk"]
 Compression = Literal["none", "gz", "xz", "bz2", "zst"]
 
 
