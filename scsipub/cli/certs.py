@@ -2,8 +2,8 @@
 
 Caddy keeps its pairs in a directory of its own, readable by itself alone, one folder for each issuer and
 name.  This finds the pair that is good the longest, checks it as the daemon would, and copies it, each file
-replaced at once and readable by the daemon's group.  It looks again and again: a certificate is renewed after
-weeks, nobody misses the seconds, and looking needs no help from the kernel.
+replaced at once and readable by the daemon's group.  The kernel tells when something changes there; now and
+then it looks without being told, because a file system of another machine tells nothing.
 
 Runs beside Caddy, with the right to read its files; the daemon never gets that right."""
 
@@ -18,12 +18,17 @@ from pathlib import Path
 import click
 
 from scsipub.certificates import Files, Pair, Unusable, check, read_pair
+from scsipub.cli.inotify import Watch
 from scsipub.cli.options import failures_in_plain_words
 from scsipub.cli.show import harmless
 from scsipub.errors import OperatorError
 
 CADDY = Path("/var/lib/caddy/.local/share/caddy/certificates")
 CERTIFICATE, KEY = "cert.pem", "key.pem"
+# Between the first of several changes and the look.
+SETTLE_SECONDS = 0.2
+# Between two looks when the kernel cannot watch all there is.
+BLIND_SECONDS = 10.0
 
 
 @click.group()
@@ -38,7 +43,7 @@ def certs() -> None:
     "--to", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where to put them."
 )
 @click.option("--group", metavar="NAME", help="Who may read them: the daemon's group.")
-@click.option("--seconds", default=10.0, show_default=True, help="Between two looks.")
+@click.option("--seconds", default=300.0, show_default=True, help="Look at least so often, told or not.")
 @click.option("--once", is_flag=True, help="Look once; exit code 1 when there is nothing to bring.")
 def sync(host: str, caddy: Path, to: Path, group: str | None, seconds: float, once: bool) -> None:
     """Keep HOST's certificate and key in DIR as cert.pem and key.pem.
@@ -46,22 +51,45 @@ def sync(host: str, caddy: Path, to: Path, group: str | None, seconds: float, on
     Give the daemon these two as tls_cert and tls_key; it follows them by itself.
     """
     with failures_in_plain_words(False), contextlib.suppress(KeyboardInterrupt):
-        said = ""
-        while True:
+        if once:
             try:
                 words = bring(host, caddy, to, group, datetime.now(UTC))
             except Unusable as why:
-                if once:
-                    raise OperatorError(
-                        f"Nothing to bring for {host}: {why}.", "Has Caddy got one?"
-                    ) from None
-                words = f"nothing to bring for {host}: {why}"
-            if words and words != said:
+                raise OperatorError(f"Nothing to bring for {host}: {why}.", "Has Caddy got one?") from None
+            if words:
                 click.echo(harmless(words), err=True)
-            said = words or said
-            if once:
-                return
-            time.sleep(max(0.1, seconds))
+            return
+        with contextlib.closing(Watch()) as watch:
+            keep_brought(host, caddy, to, group, seconds, watch)
+
+
+def keep_brought(host: str, caddy: Path, to: Path, group: str | None, seconds: float, watch: Watch) -> None:
+    """Until interrupted: look, then wait until the kernel says that something has changed."""
+    said = ""
+    while True:
+        # Watched before it is looked at, so that nothing is missed in between.
+        told = watch.add(places(host, caddy))
+        try:
+            words = bring(host, caddy, to, group, datetime.now(UTC))
+        except Unusable as why:
+            words = f"nothing to bring for {host}: {why}"
+        if words and words != said:
+            click.echo(harmless(words), err=True)
+        said = words or said
+        if watch.wait(seconds if told else min(seconds, BLIND_SECONDS)):
+            time.sleep(SETTLE_SECONDS)  # a pair is two files
+
+
+def places(host: str, caddy: Path) -> Iterator[Path]:
+    """Where a pair for ``host`` may appear: what is there of it, down to the folders that it would be in."""
+    above = caddy
+    while not above.is_dir() and above != above.parent:
+        above = above.parent
+    yield above
+    with contextlib.suppress(OSError):
+        for issuer in caddy.iterdir():
+            yield issuer
+            yield from (issuer / name for name in _names(host))
 
 
 def bring(host: str, caddy: Path, to: Path, group: str | None, now: datetime) -> str:
@@ -95,7 +123,7 @@ def best(host: str, caddy: Path, now: datetime) -> tuple[Pair, datetime]:
 
 def candidates(host: str, caddy: Path) -> Iterator[Path]:
     """``ISSUER/NAME/NAME.crt`` for the name and for the wildcard above it."""
-    names = (host, f"wildcard_.{host.partition('.')[2]}")
+    names = _names(host)
     if "/" in host or host.startswith("."):
         raise OperatorError(f"{host!r} is no host name.")
     try:
@@ -107,6 +135,11 @@ def candidates(host: str, caddy: Path) -> Iterator[Path]:
             path = issuer / name / f"{name}.crt"
             if path.exists():
                 yield path
+
+
+def _names(host: str) -> tuple[str, str]:
+    """What Caddy calls the folder of a name, and that of the wildcard above it."""
+    return host, f"wildcard_.{host.partition('.')[2]}"
 
 
 def put(path: Path, data: bytes, group: str | None) -> None:

@@ -1,15 +1,17 @@
 """Behind Debian's Caddy, with the Caddyfile of docs/deploy: tunnels through HTTPS."""
 
+import grp
 import os
 import shutil
 import socket
 import ssl
+import stat
 import subprocess
 
 import pytest
 
 from tests.support.caddy import caddy
-from tests.support.certificates import Authority
+from tests.support.certificates import DAY, Authority, now
 from tests.support.daemon import REPOSITORY, command, daemon
 from tests.support.eventually import eventually
 from tests.support.initiator import Initiator
@@ -126,3 +128,50 @@ def test_what_is_wrong_is_said_before_anything_is_open(served, proxy, place, pat
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_certificates_come_from_caddy_to_the_tls_port_as_soon_as_they_are_there(tmp_path):
+    """The whole bridge: nothing is there at first, then Caddy starts, then it renews."""
+    to = tmp_path / "tls"
+    words = ["certs", "sync", "localhost", "--caddy", str(tmp_path / "data" / "caddy" / "certificates")]
+    to.mkdir()
+    sync = subprocess.Popen(
+        command(*words, "--to", str(to), "--group", grp.getgrgid(os.getgid()).gr_name),
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    options = ["--tls-port", "0", "--tls-cert", str(to / "cert.pem"), "--tls-key", str(to / "key.pem")]
+    try:
+        assert "nothing to bring" in sync.stderr.readline()
+        with (
+            daemon(tmp_path / "state", "--workers", "1", *options) as d,
+            caddy(tmp_path, d.endpoints["web"]) as proxy,
+        ):
+            assert "brought a certificate for localhost" in sync.stderr.readline()
+            tls = eventually(lambda: d._read_endpoints()["tls"])
+            context = ssl.create_default_context(cafile=proxy.authority)
+
+            def shown(address):
+                host, _, port = address.rpartition(":")
+                with (
+                    socket.create_connection((host, int(port)), 10) as sock,
+                    context.wrap_socket(sock, server_hostname="localhost") as secured,
+                ):
+                    return secured.getpeercert()["serialNumber"]
+
+            assert shown(tls) == shown(proxy.address)
+            for name in ("cert.pem", "key.pem"):
+                assert stat.S_IMODE((to / name).stat().st_mode) == 0o640
+                assert (to / name).stat().st_gid == os.getgid()
+
+            # As Caddy renews: the pair in its folder is another one.
+            renewed = Authority().pair("localhost", ends=now() + 300 * DAY)
+            folder = proxy.certificates / "local" / "localhost"
+            renewed.write(folder / "localhost.crt", folder / "localhost.key")
+            assert "brought a certificate for localhost" in sync.stderr.readline()
+            assert (to / "key.pem").read_bytes() == renewed.key
+    finally:
+        sync.send_signal(2)
+        assert sync.wait(10) == 0
