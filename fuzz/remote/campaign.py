@@ -19,7 +19,7 @@ from fuzz.remote.stand import Stand
 from fuzz.remote.talk import Talk
 from fuzz.steps import Script, Step
 
-LENGTHS = (4, 12, 40, 40, 120, 250)
+LENGTHS = (4, 12, 40, 120, 250, 400)
 REMEMBERED = 8  # scripts: what a target has not digested yet may be older than the last one
 SEVERE = ("crash", "gone", "hang: the target", "hang: another", "another session")
 

@@ -217,7 +217,7 @@ class Talk:
     def _ready(self, speaker: Speaker, judge: FarJudge, step: Step) -> bool:
         """Does the task that this data is for want some?  An R2T may still be on its way."""
         tag = int.from_bytes(step.bhs[16:20])
-        until = time.monotonic() + min(1.0, self.patience)
+        until = time.monotonic() + min(0.3, self.patience)
         while not speaker.over:
             task = judge.tasks.get(tag)
             if task is None or (judge.tainted and tag in judge.loose):
