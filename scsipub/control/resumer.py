@@ -46,13 +46,18 @@ class Everything:
 def _read(connection: sa.Connection, boot: str, from_file: list[Tier]) -> Everything:
     tenants.settle_tiers(connection, from_file)
     dropped = reservations.drop_of_other_boots(connection, boot)
+    found = targets.everything(connection)
+    for target, unit in [(t, u) for t in found for u in t.units if u.id in dropped]:
+        words = f"LUN {unit.lun}: a power loss has ended every registration"
+        ids = {"tenant_id": target.tenant_id, "target_id": target.id}
+        journal.note(connection, "reservation.lost", words, datetime.now(UTC), data={"lun": unit.lun}, **ids)
     return Everything(
-        targets.everything(connection),
+        found,
         accounts.sealed(connection),
         reservations.everything(connection),
         tenants.tiers(connection),
         certificates.every(connection),
-        dropped,
+        len(dropped),
     )
 
 

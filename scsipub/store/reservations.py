@@ -45,8 +45,8 @@ def replace(connection: sa.Connection, after: StoredReservations) -> None:
         raise Conflict(f"the reservations of unit {after.unit_id} are not of version {after.version - 1}")
 
 
-def drop_of_other_boots(connection: sa.Connection, boot: str) -> int:
-    """A power loss ends what did not ask to survive it (APTPL=0); how many units that were.
+def drop_of_other_boots(connection: sa.Connection, boot: str) -> frozenset[str]:
+    """A power loss ends what did not ask to survive it (APTPL=0); at which units that was.
 
     PRgeneration goes back to zero with it, as after any power on."""
     found = connection.execute(
@@ -59,7 +59,7 @@ def drop_of_other_boots(connection: sa.Connection, boot: str) -> int:
             .where(_C.unit_id.in_(dropped))
             .values(version=_C.version + 1, generation=0, kind=None, holder=None, registrations=[], boot=boot)
         )
-    return len(dropped)
+    return frozenset(dropped)
 
 
 def _record(*, registrations: list[dict[str, Any]], **rest: Any) -> StoredReservations:

@@ -121,7 +121,7 @@ def _resets_reservations(patch):
 
 
 def _survives_everything(patch):
-    patch.setattr(rows, "drop_of_other_boots", lambda connection, boot: 0)
+    patch.setattr(rows, "drop_of_other_boots", lambda connection, boot: frozenset())
 
 
 MUTANTS = {

@@ -177,6 +177,8 @@ def test_a_power_loss_takes_what_did_not_ask_to_survive_it(house):
     assert capabilities[3] & 1 == 0  # PTPL_A
     again.write(0, bytes(512), lun=OTHER_LUN)
     again.close()
+    newest, *_ = house.daemon.ask("event.list", target=house.rented["id"])["events"]
+    assert newest["kind"] == "reservation.lost"
 
 
 def test_what_happened_is_told_in_the_order_in_which_it_happened(house):
