@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import cattrs
+import sqlalchemy as sa
 
 from scsipub.control.orders import NAME, Rented, Wish, lifetime_of
 from scsipub.control.recipes import recipes
@@ -84,13 +85,15 @@ class Counter:
         named = config.public_host.rpartition(":")[2].isdigit() and not config.public_host.endswith("]")
         return config.public_host if named else f"{config.public_host}:{iscsi.rpartition(':')[2]}"
 
-    async def _shown(self, target: Target) -> Any:
-        tenant: Tenant = await self.rentals.store.call(tenants.tenant, target.tenant_id)
-        return to_json(target, self.rentals.name(target.id), tenant.name)
+    async def _shown(self, target: Target, tenant: str = "") -> Any:
+        """``tenant``: its name, where that is known."""
+        if not tenant:
+            tenant = (await self.rentals.store.call(tenants.names, [target.tenant_id]))[target.tenant_id]
+        return to_json(target, self.rentals.name(target.id), tenant)
 
-    async def shown(self, target: Target) -> Any:
+    async def shown(self, target: Target, tenant: str = "") -> Any:
         """Everything but secrets, and where it is."""
-        return await self._shown(target) | {"portal": self.portal()}
+        return await self._shown(target, tenant) | {"portal": self.portal()}
 
     async def create(self, ask: Ask) -> Any:
         wish = _structure(ask, Wish)
@@ -102,7 +105,7 @@ class Counter:
 
     async def _with_secret(self, rented: Rented) -> Any:
         account = rented.account
-        return await self.shown(rented.target) | {
+        return await self.shown(rented.target, account.user) | {
             "chap": attrs.asdict(account),
             "commands": recipes(
                 self.rentals.name(rented.target.id),
@@ -114,13 +117,9 @@ class Counter:
         }
 
     async def listed(self, ask: Ask) -> Any:
-        tenant = await self._tenant_id(ask.get("tenant"))
-        page: Page = await self.rentals.store.call(
-            targets.listed, tenant, after=ask.get("after"), limit=ask.get("limit", 100)
+        page, names = await self.rentals.store.call(
+            _targets, ask.get("tenant"), ask.get("after"), ask.get("limit", 100)
         )
-        names = {}
-        for id in {target.tenant_id for target in page.items}:
-            names[id] = (await self.rentals.store.call(tenants.tenant, id)).name
         return {
             "targets": [to_json(t, self.rentals.name(t.id), names[t.tenant_id]) for t in page.items],
             "next": page.next,
@@ -296,6 +295,15 @@ class Counter:
     async def rotate(self, ask: Ask) -> Any:
         """Seal every secret with a new key."""
         return {"resealed": await self.rentals.rotate_keys()}
+
+
+def _targets(
+    connection: sa.Connection, tenant: str | None, after: str | None, limit: int
+) -> tuple[Page, dict[str, str]]:
+    """A page of them, and what their tenants are called."""
+    its = tenants.tenant(connection, tenant).id if tenant is not None else None
+    page = targets.listed(connection, its, after=after, limit=limit)
+    return page, tenants.names(connection, (target.tenant_id for target in page.items))
 
 
 def _handler(method: Callable[[Ask], Awaitable[Any]]) -> Handler:

@@ -30,7 +30,7 @@ from scsipub.store import accounts, journal, reservations, targets, tenants
 from scsipub.store.accounts import SealedAccount
 from scsipub.store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
 from scsipub.store.ids import Random
-from scsipub.store.records import Account, StoredReservations, Target, TargetState, Unit
+from scsipub.store.records import Account, StoredReservations, Target, TargetState, Tenant, Unit
 from scsipub.store.store import Store, rotate_keys
 from scsipub.store.vault import Vault
 from scsipub.target.descriptor import Rates
@@ -127,8 +127,7 @@ class Rentals:
 
     async def create(self, wish: Wish) -> Rented:
         """Make a target.  Raises StoreError and OSError; then nothing was made, or it will be taken back."""
-        tenant = await self.store.call(tenants.tenant, wish.tenant)
-        tier = await self.store.call(tenants.tier, wish.tier or tenant.tier)
+        tenant, tier = await self.store.call(_terms, wish)
         self.tiers[tier.name] = tier
         target = plan(wish, tenant, tier, self.control.catalogue.images, now(), self.random)
         account = Account(
@@ -372,6 +371,11 @@ def _due(target: Target, at: datetime) -> bool:
 
 
 # -- transactions --------------------------------------------------------------------------------------------
+
+
+def _terms(connection: sa.Connection, wish: Wish) -> tuple[Tenant, Tier]:
+    tenant = tenants.tenant(connection, wish.tenant)
+    return tenant, tenants.tier(connection, wish.tier or tenant.tier)
 
 
 def _remember(connection: sa.Connection, vault: Vault, target: Target, account: Account, most: int) -> None:

@@ -140,7 +140,9 @@ def _update(connection: sa.Connection, found: Target, **values: Any) -> Target:
     )
     if result.rowcount != 1:
         raise Conflict(f"target {found.id} was changed by somebody else")
-    return get(connection, found.id)
+    if "initiators" in values:
+        values["initiators"] = tuple(values["initiators"])
+    return attrs.evolve(found, version=found.version + 1, **values)
 
 
 def change_unit(connection: sa.Connection, id: str, /, **values: Any) -> Unit:

@@ -4,6 +4,7 @@ Each function takes a connection in a transaction; ``Store.call`` gives it one."
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -100,6 +101,13 @@ def tenant(connection: sa.Connection, id_or_name: str) -> Tenant:
     for each in by_id or found:  # a name that is another's id does not hide that one
         return each
     raise NotFound("tenant", id_or_name)
+
+
+def names(connection: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
+    """What those are called."""
+    c = schema.tenants.c
+    rows = connection.execute(sa.select(c.id, c.name).where(c.id.in_(set(ids))))
+    return {row.id: row.name for row in rows}
 
 
 def list_tenants(connection: sa.Connection, after: str | None = None, limit: int = 50) -> Page:

@@ -48,9 +48,7 @@ class Accounts:
 
     async def me(self, caller: Caller, ask: Ask) -> Any:
         """Whose token this is."""
-        tenant = None
-        if caller.tenant_id is not None:
-            tenant = (await self._tenant(caller.tenant_id)).name
+        tenant = caller.tenant.name if caller.tenant is not None else None
         return {"tenant": tenant, "tenant_id": caller.tenant_id, "scopes": sorted(caller.scopes)}
 
     # -- tenants -----------------------------------------------------------------------------------------
@@ -124,15 +122,16 @@ class Accounts:
 
     # -- tiers -------------------------------------------------------------------------------------------
 
-    async def _its_tiers(self, caller: Caller) -> set[str]:
+    def _its_tiers(self, caller: Caller) -> set[str]:
         """A tier may be made for one customer: others do not learn of it."""
-        if caller.tenant_id is None:
+        if caller.tenant is None:
             return set(self.store.tiers)
-        rented = {t.tier for t in self.store.known.values() if t.tenant_id == caller.tenant_id}
-        return rented | {(await self._tenant(caller.tenant_id)).tier}
+        return {t.tier for t in self.store.known.values() if t.tenant_id == caller.tenant_id} | {
+            caller.tenant.tier
+        }
 
     async def sees_tier(self, caller: Caller, ask: Ask) -> None:
-        if ask["name"] not in await self._its_tiers(caller):
+        if ask["name"] not in self._its_tiers(caller):
             raise NotFound("tier", ask["name"])
 
     async def sees_tier_or_admin(self, caller: Caller, ask: Ask) -> None:
@@ -141,7 +140,7 @@ class Accounts:
 
     async def list_tiers(self, caller: Caller, ask: Ask) -> Any:
         listed = await self.counter.list_tiers({})
-        its = await self._its_tiers(caller)
+        its = self._its_tiers(caller)
         if caller.tenant_id is not None:
             listed = [tier for tier in listed if tier["name"] in its]
         rest = [tier for tier in listed if tier["name"] > (ask.get("after") or "")]

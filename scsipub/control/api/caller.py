@@ -3,16 +3,18 @@
 The admin token is compared with a hash in memory, and works without a database; those of tenants are rows.
 What belongs to another tenant is not there: the answer is NotFound, the same as for what never was."""
 
+from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import attrs
+import sqlalchemy as sa
 
 from scsipub.control.rentals import now
 from scsipub.store import tenants
 from scsipub.store.errors import NotFound
 from scsipub.store.ids import split_token_untrusted
-from scsipub.store.records import SCOPES, Target, Token
+from scsipub.store.records import SCOPES, Target, Tenant, Token
 from supervisor.channel import CallError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Caller:
     tenant_id: str | None
     scopes: frozenset[str]
     token_id: str = ""
+    tenant: Tenant | None = None
 
     def may(self, scope: str) -> bool:
         """An empty scope: everybody who is known at all."""
@@ -70,9 +73,7 @@ class Gate:
             raise self._refused()
         if halves[0] not in self.met and not self._may_look():
             raise CallError("busy", "Too many tokens that are none of ours were shown.  Try again later.")
-        token: Token | None = await self.control.rentals.store.call(
-            tenants.check_token_untrusted, claimed, now()
-        )
+        token, tenant = await self.control.rentals.store.call(_who, claimed, now())
         if token is None:
             self.met.discard(halves[0])
             self.guesses -= 1
@@ -80,7 +81,7 @@ class Gate:
         if len(self.met) >= 10_000:
             self.met.clear()
         self.met.add(token.id)
-        return Caller(tenant_id=token.tenant_id, scopes=token.scopes, token_id=token.id)
+        return Caller(tenant_id=token.tenant_id, scopes=token.scopes, token_id=token.id, tenant=tenant)
 
     def _may_look(self) -> bool:
         at = monotonic()
@@ -92,6 +93,13 @@ class Gate:
         # Counted always, logged once in a window.  The proxy knows who it was.
         self.control.complaints.complain("api token refused", "127.0.0.1", monotonic())
         return CallError("unauthorised", "The token is not one that we know.")
+
+
+def _who(connection: sa.Connection, claimed: str, at: datetime) -> tuple[Token | None, Tenant | None]:
+    token = tenants.check_token_untrusted(connection, claimed, at)
+    if token is None or token.tenant_id is None:
+        return token, None
+    return token, tenants.tenant(connection, token.tenant_id)
 
 
 def target_of(control: "Control", caller: Caller, id: object) -> Target:

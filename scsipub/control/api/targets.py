@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from scsipub.control.api.caller import Caller, target_of
 from scsipub.control.api.door import Ask, Method
 from scsipub.control.counter import position
-from scsipub.store import tenants
 from scsipub.store.errors import Invalid, NotFound
-from scsipub.store.records import Tenant
 
 if TYPE_CHECKING:
     from scsipub.control.app import Control
@@ -49,8 +47,7 @@ class Targets:
 
     async def sees_tenant(self, caller: Caller, ask: Ask) -> None:
         """A tenant is named by its id or its name, and a tenant's token names none but its own."""
-        if caller.tenant_id is not None:
-            own: Tenant = await self.rentals.store.call(tenants.tenant, caller.tenant_id)
+        if (own := caller.tenant) is not None:
             if ask.get("tenant") not in (None, own.id, own.name):
                 raise NotFound("tenant", ask["tenant"])
             ask["tenant"] = own.id
@@ -60,10 +57,8 @@ class Targets:
     async def create(self, caller: Caller, ask: Ask) -> Any:
         if ask.get("tenant") is None:
             raise Invalid("the operator says for which tenant", "tenant")
-        if caller.tenant_id is not None and ask.get("tier") is not None:
-            own: Tenant = await self.rentals.store.call(tenants.tenant, caller.tenant_id)
-            if ask["tier"] != own.tier:
-                raise NotFound("tier", ask["tier"])
+        if caller.tenant is not None and ask.get("tier") not in (None, caller.tenant.tier):
+            raise NotFound("tier", ask["tier"])
         luns = [{"image": name} for name in ask.pop("images", None) or ()]
         size = ask.pop("size", None)
         luns += [{"size": size}] if size is not None else []
