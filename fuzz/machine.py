@@ -1,4 +1,4 @@
-"""The stateful machine: Hypothesis draws what the liar says, and shrinks what was found.
+"""The stateful machine: Hypothesis draws what two initiators say, and shrinks what was found.
 
 Slower than ``runner`` by two orders of magnitude, but it combines every field value with every state, and its
 shrinking knows the structure of each value.  The same world, mangler and referee serve both."""
@@ -14,6 +14,7 @@ from fuzz.runner import ground
 from fuzz.steps import Step, say
 from fuzz.world import World
 from scsipub.iscsi import pdu
+from scsipub.scsi.command import Command
 
 WHO = st.sampled_from((0, 0, 0, 1))
 # Hypothesis decides every roll of these dice, so what they lead to can be shrunk.
@@ -122,6 +123,29 @@ class Initiator(RuleBasedStateMachine):
             self.tag += 1
             talker.tag = self.tag
             self.take(talker._order(who, 0, cdbs.block_order(dice, opcode, 1024, 512)), dice)
+
+    @precondition(logged_in)
+    @rule(
+        who=st.integers(0, 1),
+        row=st.sampled_from(cdbs.PERSISTENT),
+        keys=st.tuples(*[st.sampled_from((0, 1, 2))] * 2),
+        kind=st.sampled_from((1, 3, 5, 6, 7, 8, 0x11)),
+    )
+    def reserve(self, who: int, row: Command, keys: tuple[int, int], kind: int) -> None:
+        """Both sessions, on one unit or each on its own: who may do what is the guard's to say."""
+        connection = self.world.connections[who] if self.world is not None else None
+        if connection is None or connection.referee is None or connection.referee.facts.discovery:
+            return
+        self.tag += 1
+        data = keys[0].to_bytes(8) + keys[1].to_bytes(8) + bytes(8)
+        facts = connection.referee.facts
+        sent = data if facts.immediate_data and facts.first_burst >= 24 else b""
+        request = pdu.ScsiCommand(
+            initiator_task_tag=self.tag, attribute=1, write=True, final=True, data=sent,
+            cdb=bytes((0x5F, row.action or 0, kind)) + bytes(2) + (24).to_bytes(4) + bytes(7),
+            expected_data_transfer_length=24,
+        )  # fmt: skip
+        self.take(say(request, who=who))
 
     @rule(n=st.integers(0, 7))
     def a_thread_comes_back(self, n: int) -> None:

@@ -14,9 +14,8 @@ from scsipub.errors import OperatorError
 def test_atheris_plays_and_sees_new_code(tmp_path):
     words = ["session", "-runs=30", "-max_len=512", "-seed=1", f"-artifact_prefix={tmp_path}/"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "fuzz.guided", *words], capture_output=True, text=True, check=False, timeout=110
-    )
+    command = [sys.executable, "-m", "fuzz.guided", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
 
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Done 30 runs" in done.stderr
