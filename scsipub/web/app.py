@@ -8,7 +8,7 @@ from litestar import Litestar, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
 
-from scsipub.web import health, live, pages, pages_admin, pages_targets, pages_tenants
+from scsipub.web import health, live, pages, pages_admin, pages_images, pages_targets, pages_tenants
 from scsipub.web.api import document
 from scsipub.web.api.router import router
 from scsipub.web.asking import Asking
@@ -36,6 +36,7 @@ def make_app(asking: Asking, tunnels: Tunnels) -> Guard:
                     *pages.HANDLERS,
                     *pages_targets.HANDLERS,
                     *pages_admin.HANDLERS,
+                    *pages_images.HANDLERS,
                     *pages_tenants.HANDLERS,
                     *live.HANDLERS,
                 ),

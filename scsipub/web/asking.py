@@ -71,6 +71,11 @@ class Asking:
                 kept.at = trio.current_time()
             return kept.answer
 
+    def forget(self, method: str) -> None:
+        """The next public question of this name is asked anew: somebody has just changed the answer."""
+        if kept := self._kept.get(method):
+            kept.at = float("-inf")
+
     async def known(
         self, method: str, token: str, ask: Mapping[str, Any] | None = None, key: str | None = None
     ) -> Any:

@@ -28,12 +28,14 @@ from scsipub.web.pages_visits import (
     Who,
     check_form,
     cookie_name,
+    is_key,
     local_path,
 )
 
 # Of the form that is shown before anybody is known: it only has to come from our page.
 LOGIN_KEY = "sign-in"
 LONGEST_TOKEN = 256
+FORM_KEY_HEADER = "x-form-key"
 Asked = Request[Any, Any, Any]
 
 
@@ -64,6 +66,16 @@ def provide_visit(visits: NamedDependency[Visits], request: Asked) -> Visit:
     if visit is None:
         raise SignInFirst
     return visit
+
+
+def token_of_page(request: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """For scripts of our pages, which ask the API: the cookie says who, and a header that no other site can
+    make a browser send says that the page is ours."""
+    said = request.headers.get(FORM_KEY_HEADER)
+    visit = visit_of(request.app.state.visits, request) if said is not None else None
+    if visit is None or not is_key(said, visit.form_key):
+        return None
+    return visit.token
 
 
 async def form_of(request: Asked, visit: Visit) -> dict[str, str]:

@@ -182,3 +182,35 @@ async def test_pages_bring_everything_along_and_nothing_inline(town):
             assert re.findall(r"<script(?![^>]* src=)|<style| style=| on\w+=|javascript:", text) == [], path
             addresses = re.findall(r'(?:src|href|action)="([^"#]*)"', text)
             assert [a for a in addresses if not a.startswith("/") or a.startswith("//")] == [], path
+
+
+# -- scripts of our pages, which ask the API ------------------------------------------------------------------
+
+
+async def test_a_script_of_our_page_may_ask_the_api_in_the_name_of_who_signed_in(town):
+    await sign_in(town, town.ada.token)
+    key = form_key(await town.get("/targets"))
+    answer = await town.get("/api/v1/targets", headers={"X-Form-Key": key})
+
+    assert [target["id"] for target in answer.json()["items"]] == [town.ada.target]
+
+
+async def test_the_cookie_alone_opens_nothing_of_the_api(town):
+    """Another site can make a browser send the cookie of an older browser, but no header."""
+    await sign_in(town, town.ada.token)
+    key = form_key(await town.get("/targets"))
+
+    for headers in ({}, {"X-Form-Key": ""}, {"X-Form-Key": key + "x"}, {"X-Form-Key": "sign-in"}):
+        assert (await town.get("/api/v1/targets", headers=headers)).status_code == 401, headers
+    town.client.cookies.clear()
+    assert (await town.get("/api/v1/targets", headers={"X-Form-Key": key})).status_code == 401
+
+
+async def test_a_token_that_is_shown_counts_whoever_signed_in(town):
+    await sign_in(town, town.ada.token)
+    key = form_key(await town.get("/targets"))
+    answer = await town.get("/api/v1/targets", headers={**town.bob.headers, "X-Form-Key": key})
+    wrong = await town.get("/api/v1/targets", headers={"Authorization": "Bearer x", "X-Form-Key": key})
+
+    assert [target["id"] for target in answer.json()["items"]] == [town.bob.target]
+    assert wrong.status_code == 401

@@ -31,6 +31,7 @@ class Views:
             "target.usage": Method(run=self.usage, scope=READ, sees=self.sees),
             "target.reservations": Method(run=self.reservations, scope=READ, sees=self.sees),
             "live.look": Method(run=self.look, scope=ADMIN),
+            "image.remove": Method(run=self.remove_image, scope=ADMIN),
             "complaint.list": Method(run=self.complaints, scope=ADMIN),
             "worker.restart": Method(run=self.restart, scope=ADMIN),
             "janitor.run": Method(run=self.sweep, scope=ADMIN),
@@ -61,6 +62,10 @@ class Views:
             "status": await self.control.web.status({}, []),
             "sessions": await self.control.console.sessions({"most": most}, []),
         }
+
+    async def remove_image(self, caller: Caller, ask: Ask) -> Any:
+        """Unless a rented target stands on it."""
+        return self.control.console.remove({"name": str(ask.get("name"))}, [])
 
     async def complaints(self, caller: Caller, ask: Ask) -> Any:
         """What peers did wrong lately, the newest first."""

@@ -17,6 +17,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
 from scsipub.web.asking import Asking, Refused
+from scsipub.web.pages_signin import token_of_page
 from scsipub.web.problems import MEDIA_TYPE, Problem
 
 Anything = Request[Any, Any, Any]
@@ -68,8 +69,10 @@ async def provide_call(request: Anything, asking: NamedDependency[Asking]) -> Ca
 
 
 def token_of(request: Anything) -> str:
-    """What follows ``Authorization: Bearer``.  RFC 6750 §2.1."""
+    """What follows ``Authorization: Bearer``, RFC 6750 §2.1; or that of who is signed in on our pages."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not scheme and (signed_in := token_of_page(request)):
+        return signed_in
     if scheme.lower() != "bearer" or not token.strip():
         raise Refused("unauthorised", "This needs a header: Authorization: Bearer TOKEN.")
     return token.strip()
