@@ -39,6 +39,7 @@ def take_in(store: ImageStore, source: Source, declared: Declaration, report: Re
     """Blocks until the image is there.  On any failure nothing is left behind."""
     said, limits = declared.said, declared.limits
     check_format(said.format, said.compression)
+    store.sweep()  # what was killed in the middle
     store.must_be_new(said.name)
     if said.compression == "none" and source.total is not None and source.total > limits.image_bytes:
         raise too_large(limits.image_bytes)

@@ -81,6 +81,8 @@ class Imports:
     async def run(self, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled.  What was under way when the last daemon ended goes on."""
         self.known = {}
+        # Half images of converters that ended with the daemon before us.
+        await trio.to_thread.run_sync(self.control.catalogue.store.sweep)
         for record in await trio.to_thread.run_sync(self.uploads.records):
             self.known[record.id] = Import(record, UPLOADING)
         try:
@@ -276,7 +278,9 @@ class Imports:
             image = Image(record.name, done.format, done.bytes, done.sha256, record.created, record.origin)
             await trio.to_thread.run_sync(incoming.publish, image)
         self.control.catalogue.reload()
-        job.state, job.bytes_out = "done", done.bytes
+        job.record = attrs.evolve(record, format=done.format)
+        job.bytes_in = job.bytes_total = job.bytes_out = done.bytes
+        job.state = "done"
 
     def _told(self, job: Import, doing: str, got: int, total: int, made: int) -> None:
         job.doing, job.bytes_in, job.bytes_total, job.bytes_out = doing, got, total, made

@@ -3,6 +3,7 @@
 The order comes as JSON on the command line, with the numbers of the descriptors that came along; reports go
 out as lines of JSON.  Standard input is the parent's: when it is closed, nobody waits for us any more."""
 
+import contextlib
 import json
 import os
 import signal
@@ -33,7 +34,8 @@ def main(arguments: list[str]) -> None:
     def tell(doing: str, bytes_in: int, total: int, bytes_out: int) -> None:
         say({"doing": doing, "in": bytes_in, "of": total, "out": bytes_out})
 
-    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # a service that may not change priorities
+        os.nice(NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then lets go of us
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:

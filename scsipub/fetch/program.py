@@ -3,6 +3,7 @@
 It speaks TLS and HTTP with strangers, and so not in the daemon's own process: bounded memory, few
 descriptors, no privileges to gain.  What comes is written as it is; nobody looks at it here."""
 
+import contextlib
 import json
 import os
 import sys
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> None:
     def say(message: dict[str, Any]) -> None:
         os.write(report, json.dumps(message).encode() + b"\n")
 
-    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # a service that may not change priorities
+        os.nice(NICENESS)
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         bound(

@@ -203,7 +203,12 @@ class ImageStore:
 
     def sweep(self) -> list[str]:
         """Remove what imports left that were killed; say what went."""
-        gone = []
+        gone: list[str] = []
+        with contextlib.suppress(FileNotFoundError):
+            self._sweep(gone)
+        return gone
+
+    def _sweep(self, gone: list[str]) -> None:
         for file in sorted(os.listdir(self.directory)):
             path = os.path.join(self.directory, file)
             if not file.startswith(_INCOMING):
@@ -216,7 +221,6 @@ class ImageStore:
                     gone.append(file)
                 finally:
                     os.close(fd)
-        return gone
 
 
 @attrs.frozen

@@ -56,6 +56,16 @@ def test_a_file_becomes_an_image_of_its_name(run, kept, tmp_path):
     assert kept() == {"my-disk": DISK}
 
 
+def test_what_a_killed_command_left_goes_with_the_next(run, state, tmp_path):
+    (state / "images").mkdir()
+    (state / "images" / ".incoming-0123").write_bytes(b"half")
+    (tmp_path / "a.raw").write_bytes(DISK)
+
+    run("add", str(tmp_path / "a.raw"))
+
+    assert sorted(file.name for file in (state / "images").iterdir()) == ["a.img", "a.json"]
+
+
 def test_a_running_daemon_is_told(run, state, tmp_path):
     (tmp_path / "a.raw").write_bytes(DISK)
 

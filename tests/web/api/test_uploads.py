@@ -68,6 +68,7 @@ async def test_a_file_that_is_sent_becomes_an_image(desk):
 
     done = await desk.outcome(made["id"])
     assert (done["state"], done["error"], done["bytes_out"]) == ("done", None, len(INSIDE))
+    assert done["bytes_in"] == done["bytes_total"]
     [image] = (await desk.get("/api/v1/images")).json()["items"]
     assert image["sha256"] == hashlib.sha256(INSIDE).hexdigest()
     assert desk.left() == ["disk.img", "disk.json"]
@@ -137,7 +138,9 @@ async def test_an_import_that_was_under_way_is_taken_up_again(desk, nursery):
     made = await desk.announce()
     await desk.send(made["id"], FILE)
     control = desk.house.control
-    control.imports._start = lambda job: None  # the daemon dies just then
+    control.imports._start = lambda job: None  # the daemon dies just then, and the converter with it
+    images = control.config.images_dir
+    (images / ".incoming-0123").write_bytes(b"half")
     control.imports.finish(control.imports.find(made["id"]))
 
     again = Imports(control)
@@ -146,7 +149,8 @@ async def test_an_import_that_was_under_way_is_taken_up_again(desk, nursery):
     with trio.fail_after(30):
         while not again.known[made["id"]].over:
             await trio.sleep(0.02)
-    assert "disk" in control.catalogue.images
+    assert again.known[made["id"]].record.format == "qcow2"
+    assert desk.left() == ["disk.img", "disk.json"]
 
 
 async def test_another_offset_than_the_one_that_is_due_is_refused(desk):
