@@ -37,6 +37,7 @@ from scsipub.control.rentals import Rentals
 from scsipub.control.sources import Sources
 from scsipub.control.state import StateDir
 from scsipub.control.tls import TlsPortals
+from scsipub.control.usage import Usage
 from scsipub.control.web import DRAIN_SECONDS as WEB_DRAIN
 from scsipub.control.web import WebProcess
 from scsipub.errors import OperatorError
@@ -83,6 +84,7 @@ class Control:
         self.identities = Identities(self)
         self.rentals = Rentals(self, self.store)
         self.imports = Imports(self)
+        self.usage = Usage(self.rentals.tenant_of)
         self.console = Console(self)
         self.session_news = trio.lowlevel.ParkingLot()  # somebody logged in, or a session is over
         self.tls = TlsPortals(self)

@@ -220,6 +220,7 @@ class Counter:
     async def remove_tenant(self, ask: Ask) -> Any:
         tenant: Tenant = await self.rentals.store.call(tenants.tenant, ask["tenant"])
         await self.rentals.store.call(tenants.remove_tenant, tenant.id)
+        self.control.usage.forget(tenant.id)
         await self.control.identities.reload()
         return {"removed": tenant.id}
 

@@ -314,6 +314,9 @@ class Desk:
 
     def ended(self, params: Any, fds: list[int]) -> None:
         """A session is over and its disks are closed."""
+        record = self.control.placement.records.get(params["session"])
+        if record is not None:
+            self.control.usage.ended(record.target.name, params)
         self.control.placement.release(params["session"], monotonic(), written=params["written"])
         self.control.session_news.unpark_all()
 

@@ -77,6 +77,11 @@ class Rentals:
             raise StoreUnavailable("there is none")
         return self._store
 
+    def tenant_of(self, name: str) -> str | None:
+        """Who rents the target of this iSCSI name; None for what nobody rents."""
+        target = self.known.get(name.removeprefix(self.name("")))
+        return target.tenant_id if target is not None else None
+
     def name(self, id: str) -> str:
         """The iSCSI name."""
         return f"{self.control.config.iqn_prefix}:{id}"

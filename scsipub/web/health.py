@@ -2,12 +2,15 @@
 
 Knows Litestar."""
 
+from typing import Any
+
 import cattrs
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 
 from scsipub.web import metrics
-from scsipub.web.asking import Asking, Unanswered
+from scsipub.web.api.calls import token_of
+from scsipub.web.asking import Asking, Refused, Unanswered
 from scsipub.web.models import Status
 
 
@@ -28,9 +31,19 @@ async def readyz(asking: NamedDependency[Asking]) -> Response[str]:
 
 
 @get("/metrics", include_in_schema=False)
-async def prometheus(asking: NamedDependency[Asking]) -> Response[bytes]:
+async def prometheus(asking: NamedDependency[Asking], request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Totals for everybody; tenants and sessions for who shows the admin token.
+
+    Without its database the daemon still tells the totals: that is when they are looked at."""
     status = cattrs.structure(await asking.public("status"), Status)
-    return Response(metrics.text(status), media_type=metrics.CONTENT_TYPE)
+    private = None
+    if "authorization" in request.headers:
+        try:
+            private = await asking.known("metrics", token_of(request))
+        except Refused as refused:
+            if refused.code != "unavailable":
+                raise
+    return Response(metrics.text(status, private), media_type=metrics.CONTENT_TYPE)
 
 
 HANDLERS = [healthz, readyz, prometheus]

@@ -20,6 +20,7 @@ from scsipub.web.models import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4"  # Litestar adds the charset
 MOST_KINDS = 64
+MOST_TENANTS = 1000
 TOTALS = {
     "connections": "Connections accepted",
     "refused": "Connections closed at once, because of a limit or a penalty",
@@ -75,6 +76,35 @@ def collect(status: Status) -> Iterator[Metric]:
     yield from (up, held, restarts, *moved.values(), took)
 
 
+MOVED = ("bytes_read", "bytes_written", "operations")
+
+
+def collect_private(told: dict[str, Any]) -> Iterator[Metric]:
+    """By tenant, and of the busiest sessions: for who shows the admin token."""
+    held = GaugeMetricFamily("scsipub_tenant_sessions", "Sessions of the tenant", labels=["tenant"])
+    rented = GaugeMetricFamily("scsipub_tenant_targets", "Targets of the tenant", labels=["tenant"])
+    by_tenant = {
+        key: CounterMetricFamily(f"scsipub_tenant_{key}", f"{TOTALS[key]}, by tenant", labels=["tenant"])
+        for key in MOVED
+    }
+    for row in told["tenants"][:MOST_TENANTS]:
+        held.add_metric([row["tenant"]], row["sessions"])
+        rented.add_metric([row["tenant"]], row["targets"])
+        for key, family in by_tenant.items():
+            family.add_metric([row["tenant"]], row[key])
+    labels = ["session", "target"]
+    by_session = {
+        key: CounterMetricFamily(
+            f"scsipub_session_{key}", f"{TOTALS[key]}, of the busiest sessions", labels=labels
+        )
+        for key in MOVED
+    }
+    for row in told["sessions"]:
+        for key, family in by_session.items():
+            family.add_metric([row["id"], row["target"]], row[key])
+    yield from (held, rented, *by_tenant.values(), *by_session.values())
+
+
 def buckets(times: list[int]) -> list[tuple[str, float]]:
     """Counts of ``Worker.times`` as Prometheus wants them: seconds, and how many took no longer."""
     below, made = 0, []
@@ -93,12 +123,14 @@ def bounded(counts: dict[str, int]) -> dict[str, int]:
     return shown
 
 
-def text(status: Status) -> bytes:
+def text(status: Status, private: dict[str, Any] | None = None) -> bytes:
     """What Prometheus reads."""
 
     class Once(Collector):
         def collect(self) -> Iterator[Metric]:
-            return collect(status)
+            yield from collect(status)
+            if private is not None:
+                yield from collect_private(private)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Once())

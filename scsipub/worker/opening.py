@@ -172,7 +172,9 @@ async def _close_units(
         if opened is not None and worker.units.disconnect(opened, nexus):
             written = await trio.to_thread.run_sync(worker.units.close, opened, limiter=worker.threads)
     finally:
-        await worker.telling.news("ended", {"session": session, "written": written})
+        counters = nexus.session.counters if nexus is not None and nexus.session is not None else None
+        moved = {name: getattr(counters, name, 0) for name in ("bytes_read", "bytes_written", "operations")}
+        await worker.telling.news("ended", {"session": session, "written": written, **moved})
 
 
 def _nobody() -> None: ...

@@ -2,6 +2,7 @@
 
 A tenant sees the sessions at its own targets and may end those; the operator sees all."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from scsipub.control.api.caller import Caller, target_of
@@ -11,6 +12,9 @@ from scsipub.store.errors import NotFound
 
 if TYPE_CHECKING:
     from scsipub.control.app import Control
+
+# Rows for Prometheus: each is a time series that it keeps for weeks.
+MOST_SESSIONS = 100
 
 
 class News:
@@ -25,6 +29,7 @@ class News:
             "session.list": Method(run=self.sessions, scope="sessions:read", sees=self.sees_target),
             "session.show": Method(run=self.session, scope="sessions:read", sees=self.sees_session),
             "session.kick": Method(run=self.kick, scope="sessions:write", sees=self.sees_session),
+            "metrics": Method(run=self.metrics, scope="admin"),
             "event.list": Method(run=self.events, scope="events:read", sees=self.sees_both),
         }
 
@@ -62,6 +67,23 @@ class News:
         limit: int = ask.get("limit", 50)
         more = rest[limit - 1]["id"] if len(rest) > limit else None
         return {"items": rest[:limit], "total": len(every), "next": more}
+
+    async def metrics(self, caller: Caller, ask: Ask) -> Any:
+        """For Prometheus: a row for each tenant that has moved something, and for the busiest sessions."""
+        sessions = await self.control.console.sessions({}, [])
+        usage = self.control.usage.with_living(sessions)
+        busiest = sorted(sessions, key=lambda said: said["operations"], reverse=True)[:MOST_SESSIONS]
+        names = await self.rentals.store.call(tenants.names, usage)
+        targets = Counter(target.tenant_id for target in self.rentals.known.values())
+        return {
+            "tenants": [
+                {**moved, "tenant": names.get(id, id), "targets": targets[id]} for id, moved in usage.items()
+            ],
+            "sessions": [
+                {key: said[key] for key in ("id", "target", "bytes_read", "bytes_written", "operations")}
+                for said in busiest
+            ],
+        }
 
     async def session(self, caller: Caller, ask: Ask) -> Any:
         for said in await self._its(caller):
