@@ -117,7 +117,7 @@ def list_targets(config: Config, as_json: bool, tenant: str | None) -> None:
                 said["state"],
                 len(said["luns"]),
                 shown_size(sum(lun["size"] for lun in said["luns"])),
-                said["expires"] or "never",
+                f"{said['expires'] or 'never'}{', soon' if said['expiring'] else ''}",
                 said["reason"],
             )
             for said in listed
@@ -204,10 +204,48 @@ def resume(config: Config, as_json: bool, identity: str, looked: bool) -> None:
 def resize(config: Config, as_json: bool, identity: str, size: str, lun: int) -> None:
     """Make a unit longer; it never becomes shorter.
 
-    Sessions are ended and come back by themselves; with open-iscsi, `iscsiadm -m session -R` then shows
-    the new size.
+    Sessions go on and are told; with open-iscsi, `iscsiadm -m session -R` then shows the new size.
     """
     _one("target.resize", config, as_json, id=identity, lun=lun, size=byte_count(size))
+
+
+@target.command()
+@click.argument("identity", metavar="ID")
+@click.argument("time")
+@reading
+def extend(config: Config, as_json: bool, identity: str, time: str) -> None:
+    """Let a target last TIME longer (12h, 30d, 4w), as far as its tier allows.
+
+    One that has expired serves again, if it was not removed yet.
+    """
+    _one("target.extend", config, as_json, id=identity, seconds=seconds(time))
+
+
+@target.command("add-lun")
+@click.argument("identity", metavar="ID")
+@click.option("--size", metavar="SIZE", help="So many zeros, or room for so many bytes over the image.")
+@click.option("--image", metavar="NAME", help="Over this image.")
+@reading
+def add_lun(config: Config, as_json: bool, identity: str, size: str | None, image: str | None) -> None:
+    """One more unit, with the lowest number that is free.  Sessions are told that there is one."""
+    if size is None and image is None:
+        raise OperatorError(
+            "The unit has neither a size nor an image.", 'Say --size "8 GiB" or --image NAME.'
+        )
+    length = byte_count(size) if size is not None else None
+    _one("lun.add", config, as_json, id=identity, size=length, image=image)
+
+
+@target.command("remove-lun")
+@click.argument("identity", metavar="ID")
+@click.argument("lun", type=click.IntRange(0, 255))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@reading
+def remove_lun(config: Config, as_json: bool, identity: str, lun: int, yes: bool) -> None:
+    """Remove a unit and everything written to it, for ever.  The other units' sessions go on."""
+    if not (yes or as_json):
+        click.confirm(f"Everything on LUN {lun} of {identity} will be gone.  Go on?", abort=True)
+    _one("lun.remove", config, as_json, id=identity, lun=lun)
 
 
 @target.command()

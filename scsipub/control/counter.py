@@ -11,7 +11,7 @@ import attrs
 import cattrs
 import sqlalchemy as sa
 
-from scsipub.control.orders import NAME, Rented, Wish, lifetime_of
+from scsipub.control.orders import NAME, LunWish, Rented, Wish, lifetime_of
 from scsipub.control.recipes import recipes
 from scsipub.control.rentals import now
 from scsipub.control.rented import to_json
@@ -55,6 +55,9 @@ class Counter:
             "target.suspend": self.suspend,
             "target.resume": self.resume,
             "target.resize": self.resize,
+            "target.extend": self.extend,
+            "lun.add": self.add_lun,
+            "lun.remove": self.remove_lun,
             "target.reservations": self.reservations,
             "target.secret": self.new_secret,
             "target.attempts": self.attempts,
@@ -170,7 +173,22 @@ class Counter:
         lun, size = ask.get("lun", 0), ask["size"]
         if not isinstance(lun, int) or not isinstance(size, int) or not 0 < size < 1 << 62:
             raise Invalid("lun and size are numbers", "size")
-        return await self._shown(await self.rentals.resize(self.rentals.find(ask["id"]).id, lun, size))
+        changes = self.rentals.changes
+        return await self._shown(await changes.resize(self.rentals.find(ask["id"]).id, lun, size))
+
+    async def add_lun(self, ask: Ask) -> Any:
+        wish = _structure({key: value for key, value in ask.items() if key != "id"}, LunWish)
+        return await self._shown(await self.rentals.changes.add_lun(self.rentals.find(ask["id"]).id, wish))
+
+    async def remove_lun(self, ask: Ask) -> Any:
+        id, lun = self.rentals.find(ask["id"]).id, ask["lun"]
+        return await self._shown(await self.rentals.changes.remove_lun(id, lun))
+
+    async def extend(self, ask: Ask) -> Any:
+        id, said = self.rentals.find(ask["id"]).id, ask["seconds"]
+        if isinstance(said, bool) or not isinstance(said, int | float):
+            raise Invalid("seconds is a number", "seconds")
+        return await self._shown(await self.rentals.changes.extend(id, said))
 
     async def reservations(self, ask: Ask) -> Any:
         """Who is registered at each unit, and who holds it."""

@@ -18,7 +18,7 @@ from scsipub.tiers import LEAST_BYTES_PER_SECOND, Tier
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _INITIATOR = re.compile(r"[!-~]{1,223}", re.ASCII)
 MOST_INITIATORS = 64
-_CENTURY = 100 * 365.25 * 86400
+CENTURY = 100 * 365.25 * 86400
 
 
 @attrs.frozen(kw_only=True)
@@ -88,7 +88,7 @@ def plan(
 
 def lifetime_of(wished: float | None, tier: Tier) -> float | None:
     """Seconds; None: for ever.  The tier's bound is not an error, it is what one gets."""
-    if wished is not None and not (math.isfinite(wished) and 0 < wished <= _CENTURY):
+    if wished is not None and not (math.isfinite(wished) and 0 < wished <= CENTURY):
         raise Invalid("a lifetime is a number of seconds above zero, up to a century", "lifetime_seconds")
     if tier.lifetime_seconds is None:
         return wished
@@ -108,7 +108,7 @@ def check_tier(tier: Tier) -> None:
             raise Invalid(f"{field} is {least} or more; without it there is no bound", field)
     for field in ("lifetime_seconds", "expiry_grace_seconds", "warn_seconds"):
         said = getattr(tier, field)
-        if said is not None and not (math.isfinite(said) and 0 <= said <= _CENTURY):
+        if said is not None and not (math.isfinite(said) and 0 <= said <= CENTURY):
             raise Invalid(f"{field} is a number of seconds, up to a century", field)
 
 

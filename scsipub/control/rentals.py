@@ -28,12 +28,12 @@ from scsipub.iscsi.chap import generate_secret
 from scsipub.storage.layout import boot_id
 from scsipub.store import accounts, journal, reservations, targets, tenants
 from scsipub.store.accounts import SealedAccount
-from scsipub.store.errors import Conflict, Invalid, NotFound, StoreError, StoreUnavailable
+from scsipub.store.errors import Conflict, NotFound, StoreError, StoreUnavailable
 from scsipub.store.ids import Random
 from scsipub.store.records import Account, StoredReservations, Target, TargetState, Tenant, Unit
 from scsipub.store.store import Store, rotate_keys
 from scsipub.store.vault import Vault
-from scsipub.target.descriptor import Rates
+from scsipub.target.descriptor import LunDescriptor, Rates
 from scsipub.tiers import Tier
 from supervisor.channel import CallError, ChannelClosed
 
@@ -44,6 +44,8 @@ log = logging.getLogger("scsipub.rentals")
 
 TICK_SECONDS = 5.0
 PRUNE_TICKS = 120
+# How long initiators that are asked to log out may take.
+LOGOUT_SECONDS = 3
 # How long the sessions of a target that is being closed may take to end.
 CLOSE_SECONDS = 10.0
 # How long to look for the outcome of a commit that the database did not tell.
@@ -97,7 +99,7 @@ class Rentals:
         return RentedEntry(
             name=self.name(id),
             luns=(),
-            units=tuple(descriptor(u, self._image(u), self.kept.get(u.id)) for u in target.units),
+            units=tuple(self.describe(u) for u in target.served),
             budget=0,
             public=False,
             shared=True,
@@ -115,8 +117,10 @@ class Rentals:
             vault=self.store.vault,
         )
 
-    def _image(self, unit: Unit) -> str | None:
-        return self.control.catalogue.store.path(unit.image) if unit.image is not None else None
+    def describe(self, unit: Unit) -> LunDescriptor:
+        """For a worker."""
+        image = self.control.catalogue.store.path(unit.image) if unit.image is not None else None
+        return descriptor(unit, image, self.kept.get(unit.id))
 
     async def overlays(self) -> frozenset[str]:
         """What the janitor keeps: asked of the store itself.  Raises StoreUnavailable."""
@@ -194,7 +198,7 @@ class Rentals:
         """SUSPENDED, EXPIRED or OFFLINE: nobody may log in any more, and who is there is sent away."""
         async with self.lock(id):
             target = self.known[id] = await self.store.call(_move, id, state, reason, now())
-            await self._close(target)
+            await self.close(target)
         return target
 
     async def resume(self, id: str, looked: bool = False) -> Target:
@@ -213,40 +217,6 @@ class Rentals:
             done = self.known[id] = await self.store.call(_move, id, TargetState.ACTIVE, "", now())
         return done
 
-    async def resize(self, id: str, lun: int, size: int) -> Target:
-        """A longer unit.  Its sessions are sent away and may come back at once; then they see the new size.
-
-        Raises Invalid and Conflict when nothing was changed.  When the disk cannot be made longer after all,
-        the target is OFFLINE and says why; ``resume`` tries again."""
-        async with self.lock(id):
-            target = self.find(id)
-            unit = next((u for u in target.units if u.lun == lun), None)
-            if unit is None:
-                raise NotFound("unit", f"{lun} of target {id}")
-            self._may_grow(target, unit, size)
-            target = await self.store.call(_resize, unit, size, now())
-            self.known[id] = target
-            self.growing.add(id)
-            try:
-                await self._close(target)
-                await trio.to_thread.run_sync(self.disks.grow, target)
-            except OSError as error:
-                reason = f"LUN {lun} cannot be made longer: {error.strerror or error}"
-                target = await self.store.call(_move, id, TargetState.OFFLINE, reason, now())
-                self.known[id] = target
-            finally:
-                self.growing.discard(id)
-        return target
-
-    def _may_grow(self, target: Target, unit: Unit, size: int) -> None:
-        tier = self.tiers.get(target.tier)
-        if target.state not in (TargetState.ACTIVE, TargetState.SUSPENDED):
-            raise Conflict(f"target {target.id} is {target.state}")
-        if unit.read_only or size <= unit.size or size % unit.block_size:
-            raise Invalid(f"the unit has {unit.size} bytes, and may have more, in whole blocks", "size")
-        if tier is None or size > tier.disk_bytes:
-            raise Invalid(f"tier {target.tier} has no unit of {size} bytes", "size")
-
     async def destroy(self, id: str) -> None:
         """For ever.  Whatever fails on the way, ``tick`` goes on with it."""
         self.abandoned.add(id)
@@ -261,7 +231,7 @@ class Rentals:
                 self._forget(id)
                 return
             self.known[id] = target
-            await self._close(target)
+            await self.close(target)
             await trio.to_thread.run_sync(self.disks.remove, target)
             await self.store.call(targets.remove, id)
             self._forget(id)
@@ -278,9 +248,10 @@ class Rentals:
         for unit in target.units if target is not None else ():
             self.kept.pop(unit.id, None)
 
-    async def _close(self, target: Target) -> None:
+    async def close(self, target: Target) -> None:
         """End its sessions; then its worker lets go of the disks."""
         control, name = self.control, self.name(target.id)
+        await self._dismiss(name)
         with trio.move_on_after(CLOSE_SECONDS):
             while control.placement.count(name):
                 for record in [r for r in control.placement.records.values() if r.target.name == name]:
@@ -297,6 +268,15 @@ class Rentals:
                 log.warning("%s: its worker did not let go of it: %s", name, error)
         if control.placement.owners.get(name) == owner:
             control.placement.owners.pop(name, None)
+
+    async def _dismiss(self, name: str) -> None:
+        """Ask who is there to log out, as far as they understand it (RFC 7143 §11.9.1), and wait a little."""
+        placement = self.control.placement
+        records = [r for r in placement.records.values() if r.target.name == name]
+        asked = [r for r in records if await self.control.desk.ask(r, "dismiss", seconds=LOGOUT_SECONDS)]
+        with trio.move_on_after(LOGOUT_SECONDS):
+            while any(record.session in placement.records for record in asked):
+                await self.control.session_news.park()
 
     # -- reservations ------------------------------------------------------------------------------------
 
@@ -338,6 +318,7 @@ class Rentals:
         try:
             if self.accounts_in_doubt:
                 await self._reload_accounts()
+            await self.changes.warn(at)
             for target in [t for t in self.known.values() if _due(t, at)]:
                 await self.leave(target.id, TargetState.EXPIRED)
                 log.info("target %s has expired", target.id)
@@ -345,6 +326,7 @@ class Rentals:
             self.abandoned |= {t.id for t in self.known.values() if self._over(t, at)}
             for id in self.abandoned - self.creating:
                 await self.take_back(id)
+            await self.changes.take_back_all()
             if self._store is not None and self.ticks % PRUNE_TICKS == 1:
                 await self.store.call(journal.prune, at)
         except (StoreError, OSError) as error:
@@ -422,14 +404,6 @@ def _move(connection: sa.Connection, id: str, state: TargetState, reason: str, a
     if done.state is not before.state:
         words = f"target {id} is {state}" + (f": {reason}" if reason else "")
         _note(connection, done, f"target.{state.lower()}", words, at)
-    return done
-
-
-def _resize(connection: sa.Connection, unit: Unit, size: int, at: datetime) -> Target:
-    """The row first: the next start sees what was wanted, and finishes it."""
-    targets.change_unit(connection, unit.id, size=size)
-    done = targets.get(connection, unit.target_id)
-    _note(connection, done, "target.resized", f"LUN {unit.lun} has {size} bytes, it had {unit.size}", at)
     return done
 
 

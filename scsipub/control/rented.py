@@ -141,6 +141,7 @@ def to_json(target: Target, name: str, tenant: str = "") -> dict[str, Any]:
         "certificate_required": target.certificate_required,
         "created": target.created.isoformat(timespec="seconds"),
         "expires": target.expires.isoformat(timespec="seconds") if target.expires is not None else None,
+        "expiring": target.expiring,
         "luns": [
             {
                 "lun": unit.lun,

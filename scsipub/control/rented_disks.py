@@ -30,6 +30,15 @@ class RentedDisks:
         for unit in target.units:
             create_durable(self.paths(unit), unit.size // SECTOR, base_of(unit))
 
+    def make_one(self, unit: Unit) -> None:
+        """The same of one unit."""
+        create_durable(self.paths(unit), unit.size // SECTOR, base_of(unit))
+
+    def remove_one(self, unit: Unit) -> None:
+        """On return it does not come back."""
+        remove_files(self.paths(unit))
+        sync_directory(self.directory)
+
     def used(self, target: Target) -> dict[str, int]:
         """Bytes of our disks that each unit takes, by its identity; holes take none.  0: there is no file."""
         return {unit.id: allocated(self.paths(unit)) for unit in target.units}
@@ -67,12 +76,12 @@ class RentedDisks:
 
     def grow(self, target: Target) -> None:
         """As long as the rows say."""
-        for unit in target.units:
+        for unit in target.served:
             grow_durable(self.paths(unit), unit.size // SECTOR, base_of(unit))
 
     def mend(self, target: Target) -> dict[str, str]:
         """What is wrong with which unit, after a growth that was interrupted has been finished."""
-        if any(self.trouble(unit) for unit in target.units):
+        if any(self.trouble(unit) for unit in target.served):
             with contextlib.suppress(OSError):  # ``trouble`` says what it is
                 self.grow(target)
-        return {unit.id: wrong for unit in target.units if (wrong := self.trouble(unit))}
+        return {unit.id: wrong for unit in target.served if (wrong := self.trouble(unit))}

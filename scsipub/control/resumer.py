@@ -84,6 +84,7 @@ async def resume_all(rentals: "Rentals") -> None:
         if wrong[target.id] or not _well(target):  # a transaction for each of thousands takes seconds
             judged = await rentals.store.call(_judge, target, wrong[target.id])
         rentals.known[target.id] = judged
+        rentals.changes.note_unfinished(judged)
         if judged.state is TargetState.OFFLINE:
             offline += 1
             log.error("target %s is offline: %s", target.id, judged.reason)
@@ -92,6 +93,7 @@ async def resume_all(rentals: "Rentals") -> None:
             await rentals.take_back(id)
         except (StoreError, OSError) as error:
             log.warning("target %s cannot be removed yet: %s", id, error)
+    await rentals.changes.take_back_all()
     log.info(
         "%d rented targets, %d of them offline, in %.1f s", len(rentals.known), offline, monotonic() - began
     )
@@ -126,7 +128,7 @@ def _troubles(rentals: "Rentals", found: tuple[Target, ...]) -> dict[str, dict[s
 
 def _well(target: Target) -> bool:
     """Nothing was wrong with it when somebody looked last."""
-    units = all(unit.state is UnitState.ACTIVE for unit in target.units)
+    units = all(unit.state is UnitState.ACTIVE for unit in target.served)
     return units and target.state is not TargetState.OFFLINE
 
 
@@ -134,7 +136,7 @@ def _judge(connection: sa.Connection, target: Target, wrong: dict[str, str]) -> 
     """Offline or back, for each unit and for the target.  Writes only where something changes.
 
     A target that is suspended or has expired stays that; it is looked at again when it is resumed."""
-    for unit in target.units:
+    for unit in target.served:
         reason = wrong.get(unit.id, "")
         state = UnitState.OFFLINE if reason else UnitState.ACTIVE
         if (unit.state, unit.reason) != (state, reason):

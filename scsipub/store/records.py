@@ -147,8 +147,20 @@ class Target:
     certificate_required: bool = False  # one of its tenant's
     algorithm_floor: int = 5
     expires: datetime | None = None
+    warned: datetime | None = None  # of which end its tenant has been warned
     version: int = 1
     units: tuple[Unit, ...] = ()
+
+    @property
+    def served(self) -> tuple[Unit, ...]:
+        """Its units, without those that are being made or removed."""
+        passing = (UnitState.CREATING, UnitState.DELETING)
+        return tuple(unit for unit in self.units if unit.state not in passing)
+
+    @property
+    def expiring(self) -> bool:
+        """Its time is over soon, and its tenant was warned."""
+        return self.warned is not None and self.warned == self.expires
 
 
 @attrs.frozen(kw_only=True)

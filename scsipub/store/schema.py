@@ -130,6 +130,7 @@ targets = sa.Table(
     sa.Column("expires", Moment),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("certificate_required", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("warned", Moment),
     sa.Index("ix_targets_created_id", "created", "id"),
     sa.Index("ix_targets_tenant_id_created_id", "tenant_id", "created", "id"),
     sa.Index("ix_targets_state_expires", "state", "expires"),

@@ -121,8 +121,9 @@ def move(connection: sa.Connection, id: str, to: TargetState, reason: str = "") 
 
 
 def change(connection: sa.Connection, id: str, /, **values: Any) -> Target:
-    """``alias``, ``expires``, ``initiators``, ``tier``, ``tls_required``, ``algorithm_floor``."""
-    unknown = set(values) - {"alias", "expires", "initiators", "tier", "tls_required", "algorithm_floor"}
+    """``alias``, ``expires``, ``warned``, ``initiators``, ``tier``, ``tls_required``, ``algorithm_floor``."""
+    known = {"alias", "expires", "warned", "initiators", "tier", "tls_required", "algorithm_floor"}
+    unknown = set(values) - known
     if unknown:
         raise TypeError(f"a target's {unknown} cannot be changed")
     if "initiators" in values:
@@ -156,6 +157,11 @@ def change_unit(connection: sa.Connection, id: str, /, **values: Any) -> Unit:
         raise Conflict(f"unit {id} has {before.size} bytes, and cannot become smaller")
     connection.execute(schema.units.update().where(row).values(**values))
     return one(connection, sa.select(schema.units).where(row), _unit, "unit", id)
+
+
+def not_grown(connection: sa.Connection, id: str, size: int) -> None:
+    """The disk could not be made longer: the row says again what it is."""
+    connection.execute(schema.units.update().where(schema.units.c.id == id).values(size=size))
 
 
 def activate(connection: sa.Connection, id: str) -> Target:

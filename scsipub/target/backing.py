@@ -15,6 +15,7 @@ import attrs
 
 from scsipub.scsi.reservations import Change
 from scsipub.scsi.unit import LogicalUnit
+from scsipub.storage.base import Base, Blank
 from scsipub.storage.disk import Disk
 
 SECTOR = 512
@@ -96,8 +97,8 @@ class Backing:
     """One logical unit, its disk, and the jobs that are under way on it."""
 
     __slots__ = (
-        "disk", "inline_after", "keep", "medium", "per_block", "running", "threads", "unit", "waiting",
-        "watchers",
+        "backgrounds", "disk", "gone", "inline_after", "keep", "medium", "per_block", "running", "threads",
+        "unit", "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, unit: LogicalUnit, disk: Disk, block_size: int, threads: int = 4) -> None:
@@ -112,6 +113,8 @@ class Backing:
         # Keeps reservations beyond the life of this process: (change, called with None or what went wrong).
         self.keep: Callable[[Change, Callable[[str | None], None]], None] | None = None
         self.waiting: tuple[Job, ...] = ()
+        self.gone = False  # the unit was removed: whoever works for it in the background ends
+        self.backgrounds = 0  # how many do
         self.inline_after = 0.0  # until then writes go to threads: the last inline one was slow
 
     @property
@@ -120,11 +123,23 @@ class Backing:
 
     def after_running_writes(self, then: Callable[[], None]) -> None:
         """Call ``then`` when every write that is in a thread now has ended; at once if there is none."""
-        pending = {job for job in self.running if job.writes}
+        self._after({job for job in self.running if job.writes}, then)
+
+    def after_running(self, then: Callable[[], None]) -> None:
+        """The same for everything that is in a thread."""
+        self._after(set(self.running), then)
+
+    def _after(self, pending: set[Job], then: Callable[[], None]) -> None:
         if pending:
             self.watchers += ((pending, then),)
         else:
             then()
+
+    def grown(self, sectors: int, base: Base | Blank) -> int:
+        """The disk is longer; how many blocks that is.  Sessions hear of it through the unit."""
+        self.disk.grown(sectors, base)
+        self.medium.blocks = sectors // self.per_block
+        return self.medium.blocks
 
     def clear(self, first: int, last: int, *, writes: bool) -> bool:
         """May sectors ``first``..``last`` be touched here and now, without a job?"""

@@ -17,14 +17,14 @@ from scsipub.iscsi.transfers import Task
 from scsipub.limits import Limits
 from scsipub.scsi import absent
 from scsipub.scsi.plan import Background, Plan
-from scsipub.scsi.sense import sense_for_oserror, wrong_data_length
+from scsipub.scsi.sense import logical_unit_not_supported, sense_for_oserror, wrong_data_length
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.target.backing import Backing, Job
 from scsipub.target.faulty import Faulty
 from scsipub.target.management import Management
 from scsipub.target.order import Order
 from scsipub.target.reserving import reserve
-from scsipub.target.running import Path, Paths, Running
+from scsipub.target.running import FLAT, Path, Paths, Running
 from scsipub.target.streams import Streams
 from scsipub.target.throttle import BY_BLOCKS, THROTTLED, Throttle
 from scsipub.target.writes import PLAIN_WRITES, Writes
@@ -297,6 +297,15 @@ class Nexus:
         """A task ended: let those go on that waited for it or for its memory."""
         self.order.settle()
         self.writes.feed()
+
+    def lose(self, lun: int) -> None:
+        """The unit is gone: what is under way there ends as if it had never been, 05/25/00.
+
+        In a turn of our own.  A thread that is at it cannot be stopped; the disk is closed after it."""
+        for task in list(self.session.tasks.values()):
+            if task.lun & ~FLAT == lun << 48 and not task.ended:
+                self.session.check_condition(task, logical_unit_not_supported())
+                self.abandoned(task)
 
     def is_for(self, task: Task, unit: LogicalUnit) -> bool:
         path = self.paths.get(task.lun)

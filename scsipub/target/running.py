@@ -38,6 +38,15 @@ class Paths(dict[int, Path]):
         self[lun << 48] = path
         self[lun << 48 | FLAT] = path
 
+    def take(self, lun: int) -> Path:
+        """Forget a unit, under both of its addresses."""
+        del self[lun << 48 | FLAT]
+        return self.pop(lun << 48)
+
+    def any_lane(self) -> Lane | None:
+        """All of them are of one initiator, through one port; None: there is none."""
+        return next((path.lane for path in self.values()), None)
+
     def luns(self) -> list[int]:
         return sorted(field >> 48 for field in self if not field & FLAT)
 

@@ -47,8 +47,9 @@ async def run_background(
 ) -> None:
     """Work that outlives its command, one bounded step at a time."""
     error: CheckCondition | None = None
+    backing.backgrounds += 1
     try:
-        while True:
+        while not backing.gone:
             pause = await trio.to_thread.run_sync(
                 background.step, backing.medium, monotonic(), limiter=worker.threads
             )
@@ -63,6 +64,8 @@ async def run_background(
         # A bug of ours.  Nobody stands above this task but the whole worker, so it ends here.
         log.exception("background work crashed")
         error = CheckCondition(*INTERNAL_TARGET_FAILURE, why="background work crashed")
+    finally:
+        backing.backgrounds -= 1
     beside_sessions(over, error)
 
 

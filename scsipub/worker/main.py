@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -31,10 +31,11 @@ from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
 from scsipub.storage.layout import boot_id
 from scsipub.target.backing import Backing
-from scsipub.target.descriptor import Arrival, Rates
+from scsipub.target.descriptor import Arrival, LunDescriptor, Rates
 from scsipub.target.discovery import PortalPolicy
 from scsipub.target.faulty import Faulty
 from scsipub.target.throttle import Throttle
+from scsipub.worker import changing
 from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.certificates import Certificates
 from scsipub.worker.latency import Latency
@@ -122,6 +123,10 @@ class Worker:
             "statistics": self.statistics,
             "release": self.release,
             "rates": self.set_rates,
+            "grow_unit": self.grow_unit,
+            "add_unit": self.add_unit,
+            "remove_unit": self.remove_unit,
+            "dismiss": self.dismiss,
             "faults": self.set_faults,
             "certificate": self.certificate,
         }
@@ -188,6 +193,23 @@ class Worker:
     async def release(self, params: Any, fds: list[int]) -> Any:
         """Let go of a shared target.  Control has ended its sessions, and lets no new one begin."""
         return await trio.to_thread.run_sync(self.units.release, params["target"], limiter=self.threads)
+
+    async def grow_unit(self, params: Any, fds: list[int]) -> Any:
+        return await _said(changing.grow(self, params["target"], LunDescriptor.from_json(params["lun"])))
+
+    async def add_unit(self, params: Any, fds: list[int]) -> Any:
+        return await _said(changing.add(self, params["target"], LunDescriptor.from_json(params["lun"])))
+
+    async def remove_unit(self, params: Any, fds: list[int]) -> Any:
+        return await _said(changing.remove(self, params["target"], params["lun"]))
+
+    def dismiss(self, params: Any, fds: list[int]) -> Any:
+        """Ask a session to log out within ``seconds``; False when it would not understand."""
+        live = self.live.get(params["id"])
+        if live is None or not live.connection.nexus.session.may_ping:
+            return False
+        live.connection.nexus.post(partial(live.connection.nexus.session.ask_for_logout, params["seconds"]))
+        return True
 
     def set_rates(self, params: Any, fds: list[int]) -> None:
         """How fast a shared target may go, from now on."""
@@ -374,6 +396,14 @@ def lock_in(reads: Iterable[str], writes: Iterable[str]) -> None:
         log.warning("the kernel has no Landlock: this process may reach whatever its user may")
     for folder in sorted({str(folder) for folder in folders} & set(confined.missing)):
         log.warning("%s is not there: what appears in it is seen after `scsipub restart` only", folder)
+
+
+async def _said(change: Awaitable[bool]) -> bool:
+    """An error of the disk in words, for control."""
+    try:
+        return await change
+    except OSError as error:
+        raise CallError("disk", str(error.strerror or error)) from error
 
 
 async def serve(channel_fd: int) -> None:

@@ -38,8 +38,7 @@ class OpenTarget:
 
     name: str
     shared: bool
-    luns: tuple[int, ...]
-    backings: tuple[Backing, ...]  # one for each LUN
+    backings: dict[int, Backing]  # by LUN
     nexuses: list[Nexus] = attrs.field(factory=list)  # of the sessions
     attached: list[Nexus] = attrs.field(factory=list)  # these, and those whose login is not over yet
     throttle: Throttle | None = None
@@ -113,8 +112,8 @@ class Units:
                 backing.disk.close()
             self._let_go(backing.disk.base for backing in backings)
             raise
-        luns = tuple(lun.lun for lun in descriptor.luns)
-        opened = OpenTarget(sys.intern(descriptor.name), descriptor.shared, luns, tuple(backings))
+        by_lun = {lun.lun: backing for lun, backing in zip(descriptor.luns, backings, strict=True)}
+        opened = OpenTarget(sys.intern(descriptor.name), descriptor.shared, by_lun)
         self._set_rates(opened, self.rates.get(descriptor.name, descriptor.rates), 0.0)
         return opened
 
@@ -190,6 +189,29 @@ class Units:
 
         backing.keep = keep
 
+    # -- what ``changing`` does to a target in use -------------------------------------------------------
+
+    def find(self, target: str) -> OpenTarget | None:
+        """The shared target, if it is open; waits for whoever opens it just now.  May block."""
+        with self.opening:
+            return self.shared.get(target)
+
+    def open_another(self, opened: OpenTarget, lun: LunDescriptor) -> Backing:
+        """One more unit of a shared target.  May block; raises OSError."""
+        return self._open_lun(TargetDescriptor(name=opened.name, session="", shared=True), lun)
+
+    def grow(self, backing: Backing, lun: LunDescriptor) -> tuple[int, Base | Blank]:
+        """Make the disk of a unit as long as it is described; (sectors, base) for ``grown``.  May block."""
+        sectors = -(-lun.size // lun.block_size) * (lun.block_size // 512)
+        base = self._base(lun) if isinstance(backing.disk.base, Blank) else backing.disk.base
+        backing.disk.grow(sectors, base)
+        return sectors, base
+
+    def close_one(self, backing: Backing) -> None:
+        """Let go of a unit that nobody sees any more.  May block."""
+        backing.disk.close()
+        self._let_go([backing.disk.base])
+
     def _base(self, lun: LunDescriptor) -> Base | Blank:
         with self.finding_base:
             return self._find_base(lun)
@@ -226,18 +248,8 @@ class Units:
         Its first command meets 29h/00h, whatever happened before: the one code that every initiator, the
         simplest included, takes for "try again"."""
         nexus = Nexus(self.limits, {}, _not_yet)
-        paths = nexus.paths
-        for number, backing in zip(opened.luns, opened.backings, strict=True):
-            lane = backing.unit.attach(
-                port.name,
-                port=port,
-                luns=paths.luns,
-                peers=paths.peers,
-                attention=POWER_ON_OR_RESET,
-                target_port=target_port,
-            )
-            size = backing.medium.block_size
-            paths.add(number, Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1))
+        for number, backing in opened.backings.items():
+            attach(nexus, number, backing, port, target_port)
         nexus.management.siblings = opened.nexuses  # joins them once it has a session
         nexus.throttle = opened.throttle
         opened.attached.append(nexus)
@@ -257,10 +269,10 @@ class Units:
     def close(self, opened: OpenTarget) -> bool:
         """Let go of the disks; True if anything was written to them."""
         written = False
-        for backing in opened.backings:
+        for backing in opened.backings.values():
             written |= backing.disk.statistics().written
             backing.disk.close()
-        self._let_go(backing.disk.base for backing in opened.backings)
+        self._let_go([backing.disk.base for backing in opened.backings.values()])
         if opened.shared:
             self.shared.pop(opened.name, None)
             self.rates.pop(opened.name, None)
@@ -274,7 +286,7 @@ class Units:
             opened = self.shared.get(target)
             if opened is None:
                 return []
-            for number, backing in zip(opened.luns, opened.backings, strict=True):
+            for number, backing in opened.backings.items():
                 try:
                     backing.disk.flush()
                 except OSError as error:
@@ -285,6 +297,21 @@ class Units:
     def release_all(self) -> list[str]:
         """At the end.  Sessions have ended before."""
         return [f"{target}, {error}" for target in list(self.shared) for error in self.release(target)]
+
+
+def attach(nexus: Nexus, number: int, backing: Backing, port: InitiatorPort, target_port: int) -> None:
+    """One more unit for a nexus."""
+    paths = nexus.paths
+    lane = backing.unit.attach(
+        port.name,
+        port=port,
+        luns=paths.luns,
+        peers=paths.peers,
+        attention=POWER_ON_OR_RESET,
+        target_port=target_port,
+    )
+    size = backing.medium.block_size
+    paths.add(number, Path(lane, backing, backing.medium.blocks, (size // 512).bit_length() - 1))
 
 
 def _open_lasting(base: Base | Blank, paths: OverlayPaths, budget: int, sectors: int) -> Disk:

@@ -7,6 +7,7 @@ import attrs
 import pytest
 import trio
 
+from scsipub.control import changes as changes_room
 from scsipub.control import rentals as room
 from scsipub.control import rented_disks as disks_room
 from scsipub.control.orders import LunWish, Wish
@@ -48,7 +49,7 @@ async def house(nursery, tmp_path):
     limits = attrs.evolve(DEFAULT, pool_reserve_bytes=0)
     made = await keep(nursery, state, opened=opened, limits=limits)
     for worker in made.workers:
-        worker.answers |= {"release": [], "kick": True}
+        worker.answers |= {"release": [], "kick": True, "dismiss": False, "grow_unit": False}
     yield made
     opened.engine.close()
 
@@ -288,7 +289,12 @@ async def test_time_suspends_and_then_removes(house, rentals, overlays, monkeypa
     assert rentals.known == {}
     assert overlays() == set()
     told = await house.control.store.call(journal.events, target_id=rented.target.id)
-    assert [e.kind for e in told.items] == ["target.deleting", "target.expired", "target.created"]
+    assert [e.kind for e in told.items] == [
+        "target.deleting",
+        "target.expired",
+        "target.expiring",
+        "target.created",
+    ]
 
 
 async def test_what_has_expired_is_not_resumed(rentals, monkeypatch):
@@ -341,7 +347,7 @@ async def test_a_medium_that_fails_takes_its_target_offline_until_somebody_has_l
 async def test_a_unit_gets_longer(house, rentals):
     rented = await rentals.create(WISH)
 
-    grown = await rentals.resize(rented.target.id, 1, 4 * MIB)
+    grown = await rentals.changes.resize(rented.target.id, 1, 4 * MIB)
 
     assert [unit.size for unit in grown.units] == [MIB, 4 * MIB]
     assert [rentals.disks.trouble(unit) for unit in grown.units] == ["", ""]
@@ -354,7 +360,7 @@ async def test_a_unit_gets_neither_shorter_nor_longer_than_its_tier_allows(renta
     rented = await rentals.create(WISH)
 
     with pytest.raises(Invalid):
-        await rentals.resize(rented.target.id, 1, size)
+        await rentals.changes.resize(rented.target.id, 1, size)
     assert rentals.find(rented.target.id) == rented.target
 
 
@@ -367,7 +373,7 @@ async def test_nobody_logs_in_while_a_disk_gets_longer(house, rentals, monkeypat
         grow(target)
 
     monkeypatch.setattr(rentals.disks, "grow", slowly)
-    await rentals.resize(rented.target.id, 0, 2 * MIB)
+    await rentals.changes.resize(rented.target.id, 0, 2 * MIB)
 
     assert {verdict["refuse"] for verdict in met} == {LoginStatus.SERVICE_UNAVAILABLE}
     assert (await logs_in(house, rented))["target"] is not None
@@ -381,7 +387,7 @@ async def test_a_disk_that_cannot_get_longer_takes_its_target_offline_until_it_c
 
     with monkeypatch.context() as small:
         small.setattr(rentals.disks, "grow", full)
-        found = await rentals.resize(rented.target.id, 0, 2 * MIB)
+        found = await rentals.changes.resize(rented.target.id, 0, 2 * MIB)
     assert (found.state, "No space" in found.reason) == (TargetState.OFFLINE, True)
 
     found = await rentals.resume(rented.target.id)
@@ -393,7 +399,7 @@ async def test_a_disk_that_cannot_get_longer_takes_its_target_offline_until_it_c
 async def test_a_growth_that_a_kill_interrupted_is_finished_at_the_next_start(house, rentals):
     rented = await rentals.create(WISH)
     unit = rented.target.units[0]
-    await house.control.store.call(room._resize, unit, 2 * MIB, room.now())
+    await house.control.store.call(changes_room._resize, unit, 2 * MIB, room.now())
 
     await restarted(rentals)
 
@@ -594,3 +600,180 @@ async def test_the_janitor_leaves_rented_disks_alone_and_does_nothing_without_th
 
     assert overlays() == files_of(rented.target)
     assert swept.doubts
+
+
+# -- units that come and go ----------------------------------------------------------------------------------
+
+
+async def test_a_unit_is_added_with_its_files_and_described_to_who_logs_in(house, rentals, overlays):
+    rented = await rentals.create(WISH)
+
+    done = await rentals.changes.add_lun(rented.target.id, LunWish(size=4 * MIB))
+
+    assert [(unit.lun, unit.size) for unit in done.served] == [(0, MIB), (1, 2 * MIB), (2, 4 * MIB)]
+    assert overlays() == files_of(done)
+    verdict = await logs_in(house, rented)
+    assert [lun["lun"] for lun in verdict["target"]["luns"]] == [0, 1, 2]
+    assert await house.control.store.call(targets.get, done.id) == done
+
+
+async def test_who_is_logged_in_hears_of_a_unit_and_of_its_end(house, rentals, overlays):
+    """The owner of the target is asked, and the files go after it has let go of them."""
+    rented = await rentals.create(WISH)
+    await logs_in(house, rented)
+    far = house.workers[0]
+    far.answers |= {"add_unit": True, "remove_unit": True}
+
+    done = await rentals.changes.add_lun(rented.target.id, LunWish(size=MIB))
+    assert far.asked[-1][0] == "add_unit"
+    assert far.asked[-1][1]["lun"]["uuid"] == done.units[2].id
+    left = await rentals.changes.remove_lun(rented.target.id, 0)
+
+    assert far.asked[-1] == ("remove_unit", {"target": rentals.name(done.id), "lun": 0})
+    assert [unit.lun for unit in left.units] == [1, 2]
+    assert overlays() == files_of(left)
+
+
+async def test_the_lowest_free_number_is_given_and_the_tier_bounds_them(rentals):
+    rented = await rentals.create(WISH)
+    id = rented.target.id
+    await rentals.changes.remove_lun(id, 0)
+
+    assert [u.lun for u in (await rentals.changes.add_lun(id, LunWish(size=MIB))).served] == [0, 1]
+    rentals.tiers["home"] = attrs.evolve(HOME, luns=2)
+    with pytest.raises(Conflict, match="at most 2"):
+        await rentals.changes.add_lun(id, LunWish(size=MIB))
+
+
+async def test_a_unit_whose_making_was_interrupted_is_gone_after_the_next_start(house, rentals, overlays):
+    rented = await rentals.create(WISH)
+    before = overlays()
+    unit = attrs.evolve(rented.target.units[0], id="ab" * 16, lun=5)
+    await house.control.store.call(targets.add_unit, unit)
+    rentals.disks.make_one(unit)
+
+    await restarted(rentals)
+
+    assert rentals.known[rented.target.id].state is TargetState.ACTIVE
+    assert [u.lun for u in rentals.known[rented.target.id].units] == [0, 1]
+    assert overlays() == before
+
+
+async def test_a_unit_that_could_not_be_removed_is_removed_later(house, rentals, overlays, monkeypatch):
+    """Its worker does not answer well: the files stay until it does, and nobody sees the unit."""
+    rented = await rentals.create(WISH)
+    await logs_in(house, rented)
+    far = house.workers[0]
+    before = overlays()
+
+    left = await rentals.changes.remove_lun(rented.target.id, 1)  # the dial has no answer: "crashed"
+    assert [unit.lun for unit in left.served] == [0]
+    assert overlays() == before
+    far.answers["remove_unit"] = True
+    await rentals.tick()
+
+    assert [unit.lun for unit in rentals.known[left.id].units] == [0]
+    assert overlays() < before
+
+
+async def test_a_growth_that_the_worker_cannot_make_leaves_everything_as_it_was(house, rentals):
+    rented = await rentals.create(WISH)
+    await logs_in(house, rented)
+    for worker in house.workers:
+        del worker.answers["grow_unit"]
+
+    with pytest.raises(Conflict, match="cannot be made longer"):
+        await rentals.changes.resize(rented.target.id, 1, 4 * MIB)
+
+    assert rentals.known[rented.target.id].units[1].size == 2 * MIB
+    assert (await house.control.store.call(targets.get, rented.target.id)).units[1].size == 2 * MIB
+
+
+async def test_a_growth_that_its_sessions_see_closes_nothing(house, rentals):
+    rented = await rentals.create(WISH)
+    await logs_in(house, rented)
+    for worker in house.workers:
+        worker.answers["grow_unit"] = True
+
+    grown = await rentals.changes.resize(rented.target.id, 1, 4 * MIB)
+
+    asked = [method for worker in house.workers for method, _ in worker.asked]
+    assert asked == ["grow_unit"]
+    assert grown.units[1].size == 4 * MIB
+
+
+# -- lifetimes -----------------------------------------------------------------------------------------------
+
+
+async def test_a_tenant_is_warned_once_before_the_end_and_again_after_an_extension(house, rentals):
+    rented = await rentals.create(attrs.evolve(WISH, lifetime_seconds=7 * 86400.0))
+    id, end = rented.target.id, rented.target.expires
+
+    async def warned(at):
+        await rentals.changes.warn(at)
+        page = await house.control.store.call(journal.events, target_id=id)
+        return [event.kind for event in page.items].count("target.expiring")
+
+    assert await warned(end - timedelta(days=1, seconds=1)) == 0
+    assert await warned(end - timedelta(days=1)) == 1
+    assert await warned(end - timedelta(hours=1)) == 1
+    assert rentals.known[id].expiring
+    longer = await rentals.changes.extend(id, 86400.0)
+    assert longer.expires == end + timedelta(days=1)
+    assert not longer.expiring
+    assert await warned(end) == 2
+
+
+async def test_who_rents_for_an_hour_is_warned_when_half_of_it_is_over(rentals):
+    rented = await rentals.create(attrs.evolve(WISH, lifetime_seconds=3600.0))
+
+    await rentals.changes.warn(rented.target.created + timedelta(seconds=1799))
+    assert not rentals.known[rented.target.id].expiring
+    await rentals.changes.warn(rented.target.created + timedelta(seconds=1800))
+
+    assert rentals.known[rented.target.id].expiring
+
+
+async def test_an_extension_ends_where_the_tier_ends(rentals):
+    rentals.tiers["home"] = limited = attrs.evolve(HOME, lifetime_seconds=7200.0)
+    rented = await rentals.create(attrs.evolve(WISH, lifetime_seconds=3600.0))
+    rentals.tiers["home"] = limited
+
+    longer = await rentals.changes.extend(rented.target.id, 86400.0)
+
+    assert 7000 < (longer.expires - room.now()).total_seconds() <= 7200
+    with pytest.raises(Invalid):
+        await rentals.changes.extend(rented.target.id, float("nan"))
+
+
+async def test_what_lasts_for_ever_cannot_be_extended(rentals):
+    rented = await rentals.create(WISH)
+
+    with pytest.raises(Conflict, match="until it is destroyed"):
+        await rentals.changes.extend(rented.target.id, 60.0)
+
+
+# -- tiers ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_tier_that_changes_is_told_to_who_serves_its_targets(house, rentals):
+    rented = await rentals.create(WISH)
+    await logs_in(house, rented)
+    house.workers[0].answers["rates"] = None
+
+    await rentals.changes.set_tier(attrs.evolve(HOME, iops=1.0, luns=3))
+    await rentals.changes.set_tier(attrs.evolve(HOME, iops=1.0, luns=4))
+
+    told = [params for method, params in house.workers[0].asked if method == "rates"]
+    assert [(each["target"], each["rates"]["iops"]) for each in told] == [
+        (rentals.name(rented.target.id), 1.0)
+    ]
+
+
+@pytest.mark.parametrize(
+    "terms", [{"iops": 0.5}, {"iops": float("nan")}, {"bytes_per_second": 65535}, {"warn_seconds": -1.0}]
+)
+async def test_terms_that_make_no_sense_are_refused(rentals, terms):
+    with pytest.raises(Invalid):
+        await rentals.changes.set_tier(attrs.evolve(HOME, **terms))
+    await rentals.changes.set_tier(attrs.evolve(HOME, iops=1.0, bytes_per_second=65536))

@@ -22,6 +22,10 @@ from supervisor.channel import Channel, channel_pair
 from supervisor.exits import Exit, ProcessSignalled
 from supervisor.process import State
 
+FAR_METHODS = (
+    *("kick", "sessions", "statistics", "release", "dismiss", "rates", "grow_unit", "add_unit"),
+    *("remove_unit", "faults"),
+)
 NAME = "iqn.1993-08.org.debian:01:a"
 ISID = "800000000001"
 
@@ -63,7 +67,7 @@ class FarWorker:
         return {
             "take": take,
             "still_there": still_there,
-            **{name: other(name) for name in ("kick", "sessions", "statistics", "release", "faults")},
+            **{name: other(name) for name in FAR_METHODS},
         }
 
     async def call(self, method: str, params: Any, fds: Any = ()) -> Any:

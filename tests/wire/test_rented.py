@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.daemon import daemon, start
 from tests.support.initiator import LoginFailed
-from tests.support.renting import MIB, kill_all, logged_in, pattern, rent, who_it_is
+from tests.support.renting import MIB, kill_all, logged_in, pattern, rent
 
 
 def test_two_sessions_share_the_disk_whichever_worker_they_land_in(tmp_path):
@@ -53,22 +53,6 @@ def test_a_suspended_target_sends_its_sessions_away_and_takes_them_back(tmp_path
 
         with logged_in(d, rented) as who:
             assert who.read(0, 128) == pattern(4)
-
-
-def test_a_disk_gets_longer_and_keeps_what_was_written(tmp_path):
-    with daemon(tmp_path, "--workers", "2") as d:
-        rented = rent(d, MIB)
-        with logged_in(d, rented) as who:
-            before = who_it_is(who, 1)
-            who.write(0, pattern(7))
-            d.cli("target", "resize", rented["id"], "3 MiB")
-            assert who.closed_by_target()
-
-        with logged_in(d, rented) as who:
-            assert who.capacity()[0] in (3 * MIB // 512, 3 * MIB // 512 - 1)
-            assert who.read(0, 128) == pattern(7)
-            who.write(3 * MIB // 512 - 128, pattern(8))
-            assert who_it_is(who, 1) == before
 
 
 def test_a_destroyed_target_leaves_nothing(tmp_path):
