@@ -62,6 +62,7 @@ class Place:
     account: Account | None = None
     initiator: str = ""
     tls_only: bool = False
+    web: str = ""  # the host, and port, of our pages, where they are reached over TLS
 
     @property
     def portal(self) -> str:
@@ -79,6 +80,13 @@ def host_untrusted(header: str) -> str | None:
         return host[1:] if _ADDRESS6.fullmatch(host[1:]) and ":" in host else None
     host = header.partition(":")[0]
     return host if _NAME.fullmatch(host) else None
+
+
+def web_untrusted(header: str) -> str:
+    """The whole of a ``Host`` header, where it is a name and perhaps a port; "" for anything else."""
+    name, colon, port = header.partition(":")
+    plain = _NAME.fullmatch(name) and (not colon or re.fullmatch(r"[0-9]{1,5}", port))
+    return header if plain else ""
 
 
 def is_plain(place: Place) -> bool:
@@ -118,6 +126,8 @@ def recipes(place: Place) -> list[Recipe]:
     made = [open_iscsi(place), windows(place), qemu(place), ipxe(place)]
     if place.tls_port is not None:
         made.insert(1, open_iscsi_tls(place, place.tls_port))
+    if place.account is None and (place.tls_port is not None or place.web):
+        made.append(connect(place))
     return made
 
 
@@ -195,6 +205,24 @@ def open_iscsi_tls(place: Place, tls_port: int) -> Recipe:
             _attach(place, portal),
             _detach(place, portal, 'sudo kill "$(cat /run/scsipub-tunnel.pid)"'),
         ),
+    )
+
+
+def connect(place: Place) -> Recipe:
+    """With our own client.  Only where there is something to connect to: TLS, or pages over TLS."""
+    ways = []
+    if place.tls_port is not None:
+        ways.append(("Open a local port; it says what to type next", f"{place.bracketed}:{place.tls_port}"))
+    if place.web:
+        ways.append(("Where nothing but HTTPS gets out", f"wss://{place.web}"))
+    said = [Block(label, f"scsipub connect {where} --target {place.target}") for label, where in ways]
+    do = f"sudo scsipub connect {ways[0][1]} --target {place.target} --run"
+    return Recipe(
+        "connect",
+        "scsipub connect",
+        "The client that comes with scsipub, in place of a tunnel made by hand: checks the certificate, comes "
+        "back when the line breaks, and shows how fast it is.",
+        (*said, Block("Or all at once: attach the disk, and detach it when you press Ctrl-C", do)),
     )
 
 

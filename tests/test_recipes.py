@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scsipub.recipes import Place, cure, host_untrusted, is_plain, recipes
+from scsipub.recipes import Place, cure, host_untrusted, is_plain, recipes, web_untrusted
 
 TARGET = "iqn.2025-01.pub.scsipub:blank"
 
@@ -45,6 +45,35 @@ def test_an_ipv6_address_has_brackets_where_a_port_follows():
 
 def test_qemu_gets_a_drive_for_each_unit():
     assert made(luns=2)["qemu"].count("-drive") == 2
+
+
+def test_our_own_client_is_offered_where_there_is_something_for_it():
+    assert f"scsipub connect disks.example.org:3261 --target {TARGET}" in made()["connect"]
+    assert "wss" not in made()["connect"]
+    assert "connect" not in made(tls_port=None)
+
+
+def test_where_the_page_came_over_tls_so_may_the_disk():
+    text = made(tls_port=None, web="disks.example.org:8443")["connect"]
+
+    assert f"scsipub connect wss://disks.example.org:8443 --target {TARGET}" in text
+    assert f"sudo scsipub connect wss://disks.example.org:8443 --target {TARGET} --run" in text
+
+
+@pytest.mark.parametrize(
+    ("header", "web"),
+    [
+        ("disks.example.org", "disks.example.org"),
+        ("disks.example.org:8443", "disks.example.org:8443"),
+        ("disks.example.org:", ""),
+        ("disks.example.org:8443;reboot", ""),
+        ("-o", ""),
+        ("a b", ""),
+        ("", ""),
+    ],
+)
+def test_the_host_of_the_page_is_a_name_and_a_port_or_nothing(header, web):
+    assert web_untrusted(header) == web
 
 
 def test_the_cure_deletes_the_record():

@@ -10,10 +10,10 @@ from litestar.di import NamedDependency
 from litestar.exceptions import NotFoundException
 from litestar.params import FromPath, Parameter
 
-from scsipub.recipes import Place, cure, host_untrusted, is_plain, recipes
+from scsipub.recipes import Place, cure, host_untrusted, is_plain, recipes, web_untrusted
 from scsipub.web.asking import Asking
 from scsipub.web.pages_parts import EDITION, FILES, TYPES, page, size
-from scsipub.web.pages_signin import visit_of
+from scsipub.web.pages_signin import client_of, visit_of
 from scsipub.web.pages_visits import Visits
 
 LONGEST_TARGET = 223  # RFC 7143 §4.2.7.1
@@ -54,10 +54,12 @@ async def landing(
     """A disk, and how to have it."""
     told, status = await asking.public("disks"), await asking.public("status")
     host = told["host"] or host_untrusted(request.headers.get("host", "")) or "127.0.0.1"
+    web = web_untrusted(request.headers.get("host", "")) if client_of(request).encrypted else ""
+    at = Place(host, told["port"] or 3260, told["tls_port"], "", web=web)
     places = {
-        disk.target: (disk, at)
+        disk.target: (disk, here)
         for disk in map(Disk.of, told["disks"])
-        if is_plain(at := Place(host, told["port"] or 3260, told["tls_port"], disk.target, disk.luns))
+        if is_plain(here := attrs.evolve(at, target=disk.target, luns=disk.luns))
     }
     disks = [disk for disk, _ in places.values()]
     chosen = places.get(target) or next(iter(places.values()), None)

@@ -67,3 +67,10 @@ async def test_the_daemon_that_is_away_has_a_page(site):
 
     assert (page.status_code, page.headers["retry-after"]) == (503, "5")
     assert "One moment" in page.text
+
+
+async def test_a_page_over_tls_offers_the_tunnel_through_it(site):
+    behind = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
+
+    assert "scsipub connect wss://disks.example.org --target" in (await site.get("/", headers=behind)).text
+    assert "wss://" not in (await site.get("/")).text

@@ -184,7 +184,7 @@ async def test_pages_bring_everything_along_and_nothing_inline(town):
             assert [a for a in addresses if not a.startswith("/") or a.startswith("//")] == [], path
 
 
-# -- scripts of our pages, which ask the API ------------------------------------------------------------------
+# -- scripts of our pages, which ask the API -----------------------------------------------------------------
 
 
 async def test_a_script_of_our_page_may_ask_the_api_in_the_name_of_who_signed_in(town):

@@ -1,7 +1,11 @@
 """A tenant's page: what it shows, and that each of its forms does what it says."""
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 
+from scsipub.control.causes import Cause
 from tests.web.api.conftest import town as town
 from tests.web.test_pages_signin import HERE, form_key, sign_in
 
@@ -115,3 +119,55 @@ async def test_a_token_that_may_only_read_sees_no_forms(ada):
     key = form_key(await ada.get("/targets"))
     denied = await ada.post(f"{ada.path}/suspend", data={"form_key": key}, headers=HERE)
     assert denied.status_code == 403
+
+
+async def test_who_holds_a_disk_and_who_was_fenced_stand_on_the_page(ada):
+    """One node of a cluster preempts the other; the page says it in words."""
+    hostile = "iqn.<b>node-b</b>"
+    a, b = (
+        {"name": name, "isid": None, "principal": "ada", "target_port": None}
+        for name in ("iqn.node-a", hostile)
+    )
+    keys = [
+        {"port": port, "key": f"{n:016x}", "all_target_ports": False} for n, port in ((0xA1, a), (0xB2, b))
+    ]
+    steps = [
+        ("REGISTER", a, keys[:1], None),
+        ("REGISTER", b, keys, None),
+        ("RESERVE", b, keys, b),
+        ("PREEMPT", a, keys[:1], a),
+    ]
+    for generation, (action, by, registrations, holder) in enumerate(steps, 1):
+        state = {
+            "generation": generation, "kind": 5 if holder else None, "holder": holder, "aptpl": True,
+            "registrations": registrations, "action": action, "by": by,
+        }  # fmt: skip
+        await ada.house.control.rentals.keep_reservations(ada.ada.target_name, 0, state)
+    text = (await ada.get(ada.path)).text
+
+    assert "LUN 0: write exclusive registrants only" in text
+    assert "it survives a loss of power" in text
+    assert text.count('<span class="state">holder</span>') == 1
+    assert re.search(r'<th scope="row" class="name">iqn.node-a', text)
+    assert "iqn.&lt;b&gt;node-b&lt;/b&gt;" in text and "<b>" not in text
+    assert '<span class="flag">preempted</span>' in text
+
+
+async def test_a_login_that_failed_is_explained(ada):
+    attempts = ada.house.control.desk.journal.attempts
+    for cause, status in ((Cause.WRONG_SECRET, 0x0201), (Cause.WRONG_SECRET, 0x0201), (Cause.LOGGED_IN, 0)):
+        attempts.note(
+            ada.ada.target_name,
+            "iqn.<i>\x1b[2J",
+            "192.0.2.99",
+            cause,
+            datetime.now(UTC),
+            user="ada",
+            status=status,
+        )
+    text = (await ada.get(ada.path)).text
+
+    assert "2 times" in text and "told 0x0201" in text
+    assert "iqn.&lt;i&gt;\\x1b[2J from 192.0.2.99 as ada" in text
+    assert "node.session.auth.password" in text  # what mends it
+    assert "The login succeeded." not in text
