@@ -220,8 +220,8 @@ def connect(place: Place) -> Recipe:
     return Recipe(
         "connect",
         "scsipub connect",
-        "The client that comes with scsipub, in place of a tunnel made by hand: checks the certificate, comes "
-        "back when the line breaks, and shows how fast it is.",
+        "The client that comes with scsipub, in place of a tunnel made by hand: checks the certificate, "
+        "comes back when the line breaks, and shows how fast it is.",
         (*said, Block("Or all at once: attach the disk, and detach it when you press Ctrl-C", do)),
     )
 

@@ -10,6 +10,7 @@ from tests.web.api.conftest import town as town
 from tests.web.test_pages_signin import HERE, form_key, sign_in
 
 MIB = 1 << 20
+PORT = {"isid": None, "principal": "ada", "target_port": None}
 
 
 @pytest.fixture
@@ -123,13 +124,10 @@ async def test_a_token_that_may_only_read_sees_no_forms(ada):
 
 async def test_who_holds_a_disk_and_who_was_fenced_stand_on_the_page(ada):
     """One node of a cluster preempts the other; the page says it in words."""
-    hostile = "iqn.<b>node-b</b>"
-    a, b = (
-        {"name": name, "isid": None, "principal": "ada", "target_port": None}
-        for name in ("iqn.node-a", hostile)
-    )
+    a, b = ({**PORT, "name": name} for name in ("iqn.node-a", "iqn.<b>node-b</b>"))
     keys = [
-        {"port": port, "key": f"{n:016x}", "all_target_ports": False} for n, port in ((0xA1, a), (0xB2, b))
+        {"port": port, "key": f"{key:016x}", "all_target_ports": False}
+        for key, port in ((0xA1, a), (0xB2, b))
     ]
     steps = [
         ("REGISTER", a, keys[:1], None),
