@@ -35,7 +35,7 @@ def test_it_holds(words: list[str]) -> None:
 
 def test_whoever_only_preempts_is_seen_to_let_writes_through() -> None:
     """What looks whether a fence holds can see that one does not."""
-    words = ["tests.load.fencing", "--plain", "--way", "tcp", "--runs", "3"]
+    words = ["tests.load.fencing", "--plain", "--way", "tcp", "--runs", "4", "--delay", "40"]
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=220
     )
