@@ -41,6 +41,9 @@ class Guard(Hearing):
         wrong = fence.must_fail(self.port, task.cdb, data) if task.fence == fence.epoch else ""
         if wrong:
             raise Find("reservation", f"{wrong} ended GOOD: {data.hex()} at {fence}")
+        if task.cdb[1] & 0x1F == PREEMPT_AND_ABORT:
+            for session in self.siblings:  # whoever has lost its registration has lost its tasks
+                session.lax |= session is not self and bool(session.tasks)
         before, sure = set(fence.keys), not fence.unknown
         fence.done(self.port, task.cdb, data)
         if fence.unknown or not sure:

@@ -71,6 +71,8 @@ class Liar:
             return [self._broken(self._other(who))]
         if roll > 0.94:
             return self._volley(who)
+        if roll > 0.93:
+            return self._fencing(who)
         step = self._other(who) if dice.random() < 0.18 else self._command(who)
         return [self._broken(step)]
 
@@ -109,7 +111,19 @@ class Liar:
             pairs = [("InitiatorName", texts.NAME), ("SessionType", "Discovery")]
             return [*begin, self._login_request(who, pairs, 1, 3)]
         if roll < 0.96:
-            first = [("InitiatorName", texts.NAME), ("TargetName", LOCKED), ("AuthMethod", "CHAP,None")]
+            method = dice.choice(("CHAP,None", "CHAP,None", "CHAP", "None", "None,CHAP", "KRB5,None"))
+            first = [("InitiatorName", texts.NAME), ("TargetName", LOCKED), ("AuthMethod", method)]
+            if dice.random() < 0.4:  # by the shortest way, as if nobody had asked for anything
+                stage = dice.choice((0, 1))
+                terms = [] if stage == 0 else texts.terms(dice)
+                first = first if dice.random() < 0.7 else first[:2]
+                steps = [
+                    self._login_request(
+                        who, first + terms, stage, dice.choice((1, 3) if stage == 0 else (3,))
+                    ),
+                    self._login_request(who, texts.terms(dice), 1, 3),
+                ]
+                return begin + steps
             steps = [
                 self._login_request(who, first, 0, None),
                 self._login_request(who, [("CHAP_A", dice.choice(("5", "7,5", "8,7,6,5")))], 0, None),
@@ -178,6 +192,37 @@ class Liar:
             )
         steps[-1].more = False
         return steps
+
+    def _fencing(self, who: int) -> list[Step]:
+        """What clusters do: one registers and reserves, then both try what they may."""
+        dice, facts = self.dice, self._facts(who)
+        lun, size, blocks = self.units[0]
+        if not facts.immediate_data or facts.discovery:
+            return [self._command(who)]
+        key, kind = dice.choice((1, 2)), dice.choice((1, 3, 5, 6, 7, 8))
+        steps = []
+        for action, theirs in ((6, 0), (1, key), (dice.choice((1, 2, 3, 4, 5)), key)):
+            if action == 6:
+                theirs, mine = 0, key
+            else:
+                mine = dice.choice((0, 1, 2))
+            data = theirs.to_bytes(8) + mine.to_bytes(8) + bytes(8)
+            cdb = bytes((0x5F, action, kind)) + bytes(2) + (24).to_bytes(4) + b"\0"
+            steps.append(self._order(who, lun, cdbs.Order(cdb.ljust(16, b"\0"), 24, writes=True, data=data)))
+            if action == 1:
+                for other in (1 - who, who, 1 - who):
+                    if self._talks(other):
+                        opcode = dice.choice((*READS, *WRITES))
+                        steps.append(self._order(other, lun, cdbs.block_order(dice, opcode, blocks, size)))
+        return steps[: dice.choice((2, 4, 5, 6))]
+
+    def _talks(self, who: int) -> bool:
+        connection = self.world.connections[who]
+        return (
+            connection is not None
+            and connection.referee is not None
+            and not connection.referee.facts.discovery
+        )
 
     def _order(self, who: int, lun: int, order: cdbs.Order) -> Step:
         dice = self.dice

@@ -8,6 +8,7 @@ from collections import Counter
 from fuzz import cdbs, effects
 from fuzz.content import Content
 from fuzz.effects import Disk
+from fuzz.fence import PREEMPT_AND_ABORT
 from fuzz.find import Find
 from fuzz.guard import Guard
 from fuzz.hearing import (
@@ -56,6 +57,9 @@ class Referee(Guard):
         super().forget(task)
         if task.disk is not None and task.cdb[0] in (0x16, 0x17, 0x56, 0x57, 0x5F):
             task.disk.fence.forget()
+            if task.cdb[0] == 0x5F and task.cdb[1] & 0x1F == PREEMPT_AND_ABORT:
+                for session in self.siblings:
+                    session.lax |= session is not self and bool(session.tasks)
         self._failed(task)
 
     def end(self) -> None:

@@ -90,6 +90,8 @@ class Campaign:
             self.stand.look(carefully=True)
         except Find as find:
             self._keep(FarFound(find, Script({}, [])))
+        except (Gone, Silent, Refused) as error:
+            self._keep(FarFound(Find("gone", f"after the last case: {error}"), Script({}, [])))
 
     def _case(self) -> None:
         number = self.tally.cases

@@ -136,6 +136,7 @@ class Progress:
         self.console = Console(stderr=True, quiet=quiet)
         self.status = self.console.status("beginning") if self.console.is_terminal and not quiet else None
         self.told = 0.0
+        self.shown = 0  # finds that were printed
 
     def __enter__(self) -> "Progress":
         if self.status is not None:
@@ -154,6 +155,9 @@ class Progress:
             self.console.print(line, highlight=False)
 
     def __call__(self, tally: FarTally) -> None:
+        for found in self.campaign.finds[self.shown :]:
+            self.console.print(f"{found.when:5.0f} s  {found.find}", highlight=False, markup=False)
+        self.shown = len(self.campaign.finds)
         line = (
             f"{tally.seconds:5.0f} s  {tally.pdus:,} PDUs  {tally.rate:,.0f} PDUs/s  {tally.cases:,} cases  "
             f"{len(tally.seen)} outcomes  {len(self.campaign.finds)} kinds found"
