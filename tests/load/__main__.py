@@ -1,13 +1,13 @@
 """``make load``: the load scripts one after the other, or those that are named.
 
-python -m tests.load [idle] [malformed] [kill] [rotation]"""
+python -m tests.load [idle] [malformed] [kill] [rotation] [neighbours]"""
 
 import subprocess
 import sys
 
 from tests.support.daemon import REPOSITORY
 
-SCRIPTS = ("idle", "malformed", "kill", "rotation")
+SCRIPTS = ("idle", "malformed", "kill", "rotation", "neighbours")
 
 
 def main(names: list[str]) -> int:
