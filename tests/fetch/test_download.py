@@ -179,7 +179,7 @@ def test_where_nothing_is_to_be_had_is_said_in_words(web, path, words):
 
 def test_a_server_that_falls_silent_is_given_up(web):
     with pytest.raises(OperatorError, match="ended 10 bytes early"):
-        fetch(f"{web.url}/silent", seconds=0.2)
+        fetch(f"{web.url}/silent", seconds=2.0)  # its header must come in time on a busy machine
 
 
 def test_a_server_that_drips_is_given_up(web, monkeypatch):
