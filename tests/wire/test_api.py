@@ -3,15 +3,17 @@
 import contextlib
 import itertools
 import os
+import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.support import chap
-from tests.support.daemon import daemon, start
+from tests.support.daemon import REPOSITORY, daemon, start
 from tests.support.eventually import eventually
 from tests.support.http import admin_token, call
 from tests.support.initiator import Initiator, LoginFailed
@@ -255,3 +257,39 @@ def test_a_target_whose_time_is_over_says_so(running):
     fails(d, mine, 0x0202)
 
     assert why(d, mine, token)["cause"] == "expired"
+
+
+def test_what_the_document_shows_with_curl_works_as_it_is_pasted(running, tmp_path):
+    """docs/api.md, block after block, in one shell."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "docs/api.md").read_text(), re.M | re.S)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "jq").write_text(JQ)
+    (tools / "jq").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euxo", "pipefail", "-c", "\n".join(blocks)],
+        env={
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "STATE_DIR": str(running.state_dir),
+            "URL": f"http://{running.endpoints['web']}",
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert len(blocks) == 2
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "node.session.auth.password" in done.stdout
+
+
+# The two paths that the document asks of jq, for machines that have none.
+JQ = f"""#!{sys.executable}
+import json, re, sys
+said = json.load(open(sys.argv[3]) if len(sys.argv) > 3 else sys.stdin)
+for name in re.findall(r'[\\w-]+', sys.argv[2]):
+    said = said[name]
+print(said)
+"""
