@@ -212,7 +212,7 @@ class Judge:
         opcode, tag = answer.opcode, answer.tag
         name = NAMES.get(opcode)
         if name is None:
-            self.complain("unreadable answer", f"opcode {opcode:02x}h: {answer.header.hex()}")
+            self.complain("an answer that has no place here", f"opcode {opcode:02x}h: {answer.header.hex()}")
             return
         if len(answer.data) > self.facts.max_receive and opcode in (DATA_IN, TEXT_IN, NOP_IN):
             self.complain(
