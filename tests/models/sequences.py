@@ -57,7 +57,6 @@ CHANGES = (
     *("REGISTER AND MOVE",) * 3,
     "CLEAR",
 )
-_OF_HOLDERS = ("RELEASE", "REGISTER AND MOVE")
 TYPES = (1, 3, 5, 6, 7, 8)
 
 
@@ -100,18 +99,23 @@ def life(seed: int) -> Life:
     ]
     for _ in range(pick.randint(3, STEPS)):
         op = _op(pick, household)
-        reserver = next((o for o in reversed(ops) if o.call and o.call.action == "RESERVE"), None)
-        if op.call is not None and op.call.action in _OF_HOLDERS and reserver and pick.random() < 0.6:
-            # Mostly those ask who hold, or who think that they do.
-            kind = reserver.call.type if reserver.call and pick.random() < 0.8 else op.call.type
-            call = attrs.evolve(op.call, key=reserver.number + 1, type=kind)
-            op = attrs.evolve(op, number=reserver.number, call=call)
         ops.append(op)
         if op.how == "held":
             ops += [Op("logout", other := pick.randrange(4)), Op("login", other)]
-        if op.call is not None and op.call.action == "RESERVE" and pick.random() < 0.15:
-            ops.append(Op("out", op.number, call=Call(action="REGISTER", key=op.number + 1)))
+        if op.call is not None and op.call.action == "RESERVE" and pick.random() < 0.5:
+            ops.append(_by_holder(pick, op.number, op.call.type, household))
     return Life(pick.random() < 0.6, 2 if pick.random() < 0.8 else 1, household, tuple(ops))
+
+
+def _by_holder(pick: random.Random, number: int, kind: int, household: tuple[Nexus, ...]) -> Op:
+    """What only those may do who hold: asked by one that believes to."""
+    action = pick.choice(("RELEASE", "REGISTER", "REGISTER AND MOVE", "REGISTER AND MOVE"))
+    call = Call(action=action, key=number + 1, type=kind)  # REGISTER: key 0 is the new one
+    if action == "REGISTER AND MOVE":
+        heir = pick.choice([n for n in range(4) if n != number])
+        name, isid, _, port = household[heir]
+        call = attrs.evolve(call, new_key=heir + 1, to=(name, isid, port), unreg=pick.random() < 0.5)
+    return Op("out", number, call=call)
 
 
 def _key(pick: random.Random, number: int) -> int:
