@@ -22,6 +22,7 @@ UNITS = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 EMPTY = dict.fromkeys(("tenant", "alias", "size", "unit", "days", "initiators", "mutual"), "")
 DAYS = ("1", "7", "30", "90", "365")
 EVENTS = 30
+NOT_SURE = "Nothing was destroyed: the box was not ticked."
 SESSIONS = 100
 Asked = Request[Any, Any, Any]
 
@@ -191,6 +192,7 @@ async def target(
         events=events,
         fencing=[each for each in events or [] if each["kind"].startswith("reservation")],
         units=list(UNITS),
+        images=sorted(image["name"] for image in await asking.public("images")),
     )
 
 
@@ -240,6 +242,68 @@ async def resize(
     return await _changed(asking, visit, request, target_id, "lun.resize", lun=lun, size=size)
 
 
+@post("/targets/{target_id:str}/add")
+async def add_lun(
+    asking: NamedDependency[Asking], visit: NamedDependency[Visit], request: Asked, target_id: FromPath[str]
+) -> Response[Any]:
+    """One more disk, there at once for who is logged in."""
+    said = await form_of(request, visit)
+    try:
+        [ask] = order({key: said.get(key, "") for key in ("size", "unit")}, _chosen(said))["luns"]
+    except (BadForm, ValueError) as error:
+        words = str(error) if isinstance(error, BadForm) else "Give a size or choose an image, not both."
+        raise Refused("invalid", words) from None
+    return await _changed(asking, visit, request, target_id, "lun.add", **ask)
+
+
+def _chosen(said: Mapping[str, str]) -> list[str]:
+    return [said["image"]] if said.get("image") else []
+
+
+@get("/targets/{target_id:str}/remove/{lun:int}")
+async def ask_remove_lun(
+    asking: NamedDependency[Asking],
+    visit: NamedDependency[Visit],
+    target_id: FromPath[str],
+    lun: FromPath[int],
+) -> Response[str]:
+    shown = await asking.known("target.show", visit.token, {"id": target_id})
+    return _sure_page(visit, shown, lun=lun)
+
+
+@post("/targets/{target_id:str}/remove/{lun:int}")
+async def remove_lun(
+    asking: NamedDependency[Asking],
+    visit: NamedDependency[Visit],
+    request: Asked,
+    target_id: FromPath[str],
+    lun: FromPath[int],
+) -> Response[Any]:
+    said = await form_of(request, visit)
+    shown = await asking.known("target.show", visit.token, {"id": target_id})
+    if said.get("sure") != "yes":
+        return _sure_page(visit, shown, NOT_SURE, lun)
+    return await _changed(asking, visit, request, target_id, "lun.remove", lun=lun)
+
+
+def _sure_page(visit: Visit, shown: Any, wrong: str = "", lun: int | None = None) -> Response[str]:
+    """Before something goes for ever: all of a target, or one of its disks."""
+    gone = [each for each in shown["luns"] if lun in (None, each["lun"])]
+    if not gone:
+        raise Refused("not_found", "There is no such disk.")
+    code = 400 if wrong else 200
+    return page(
+        "target_destroy.html",
+        code,
+        visit=visit,
+        here="/targets",
+        target=shown,
+        gone=gone,
+        lun=lun,
+        wrong=wrong,
+    )
+
+
 @post("/targets/{target_id:str}/secret")
 async def secret(
     asking: NamedDependency[Asking], visit: NamedDependency[Visit], request: Asked, target_id: FromPath[str]
@@ -263,7 +327,7 @@ async def ask_destroy(
     asking: NamedDependency[Asking], visit: NamedDependency[Visit], target_id: FromPath[str]
 ) -> Response[str]:
     shown = await asking.known("target.show", visit.token, {"id": target_id})
-    return page("target_destroy.html", visit=visit, here="/targets", target=shown, wrong="")
+    return _sure_page(visit, shown)
 
 
 @post("/targets/{target_id:str}/destroy")
@@ -273,8 +337,7 @@ async def destroy(
     said = await form_of(request, visit)
     shown = await asking.known("target.show", visit.token, {"id": target_id})
     if said.get("sure") != "yes":
-        wrong = "Nothing was destroyed: the box was not ticked."
-        return page("target_destroy.html", 400, visit=visit, here="/targets", target=shown, wrong=wrong)
+        return _sure_page(visit, shown, NOT_SURE)
     await asking.known("target.destroy", visit.token, {"id": target_id})
     return see("/targets")
 
@@ -287,6 +350,9 @@ HANDLERS = [
     suspend,
     resume,
     resize,
+    add_lun,
+    ask_remove_lun,
+    remove_lun,
     secret,
     kick,
     ask_destroy,

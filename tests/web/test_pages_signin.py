@@ -130,7 +130,11 @@ def doors(site):
 
 
 def filled(path, town):
-    path = path.replace("{target_id:str}", town.bob.target).replace("{name:str}", "bob")
+    path = (
+        path.replace("{target_id:str}", town.bob.target)
+        .replace("{name:str}", "bob")
+        .replace("{lun:int}", "0")
+    )
     assert "{" not in path
     return path
 

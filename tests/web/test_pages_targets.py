@@ -169,3 +169,20 @@ async def test_a_login_that_failed_is_explained(ada):
     assert "iqn.&lt;i&gt;\\x1b[2J from 192.0.2.99 as ada" in text
     assert "node.session.auth.password" in text  # what mends it
     assert "The login succeeded." not in text
+
+
+async def test_a_disk_is_added_and_removed_again(ada):
+    await ada.send(f"{ada.path}/add", size="1", unit="MiB")
+    assert [lun["lun"] for lun in (await ada.ask("target.show", id=ada.ada.target))["luns"]] == [0, 1]
+
+    unsure = await ada.send(f"{ada.path}/remove/1")
+    assert unsure.status_code == 400 and "loses LUN 1" in unsure.text
+    assert (await ada.get(f"{ada.path}/remove/7")).status_code == 404
+    await ada.send(f"{ada.path}/remove/1", sure="yes")
+    assert [lun["lun"] for lun in (await ada.ask("target.show", id=ada.ada.target))["luns"]] == [0]
+
+
+async def test_a_disk_that_is_added_is_one_thing(ada):
+    for said in ({}, {"size": "1", "image": "readme"}, {"size": "x"}):
+        assert (await ada.send(f"{ada.path}/add", **said)).status_code == 400, said
+    assert len((await ada.ask("target.show", id=ada.ada.target))["luns"]) == 1

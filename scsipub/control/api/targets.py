@@ -40,6 +40,8 @@ class Targets:
             "lun.list": about(self.luns, READ),
             "lun.show": about(self.lun, READ),
             "lun.resize": about(self.resize),
+            "lun.add": about(self.add_lun, creates=True),
+            "lun.remove": about(self.remove_lun),
         }
 
     async def sees(self, caller: Caller, ask: Ask) -> None:
@@ -103,6 +105,13 @@ class Targets:
             if lun["lun"] == ask["lun"]:
                 return lun
         raise NotFound("unit", str(ask["lun"]))
+
+    async def add_lun(self, caller: Caller, ask: Ask) -> Any:
+        return await self.counter.add_lun(ask)
+
+    async def remove_lun(self, caller: Caller, ask: Ask) -> Any:
+        await self.lun(caller, ask)
+        return await self.counter.remove_lun(ask)
 
     async def resize(self, caller: Caller, ask: Ask) -> Any:
         await self.lun(caller, ask)
