@@ -65,7 +65,7 @@ class Ground:
         return path
 
     def unchanged(self) -> bool:
-        """I-4: the bytes of an image never change."""
+        """The bytes of an image never change."""
         wanted = (fill(1, 700 * SECTOR + 100), CANARY * (700 * SECTOR // len(CANARY)))
         return all(_read(self.images[n]) == w for n, w in zip((False, True), wanted, strict=True))
 

@@ -307,7 +307,7 @@ class Referee(Guard):
             self._spread_doubts()
         complaint = content.complaint(first, data, epoch=epoch, settle=not self._writes_under_way(content))
         if complaint:
-            raise Find("I-1", complaint)
+            raise Find("content", complaint)
 
     def _writes_under_way(self, content: Content) -> bool:
         return any(

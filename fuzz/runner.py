@@ -196,10 +196,10 @@ def run(
                 tally.memory.append((tally.seconds, resident_bytes()))
                 on_progress(tally)
         if not on.unchanged():
-            finds.append(Found(Script({}, []), Find("I-4", "an image was changed")))
+            finds.append(Found(Script({}, []), Find("image", "an image was changed")))
     growth = memory_growth(tally)
     if growth:
-        finds.append(Found(Script({}, []), Find("I-7", growth)))
+        finds.append(Found(Script({}, []), Find("bound", growth)))
 
 
 def memory_growth(tally: Tally) -> str:

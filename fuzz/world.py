@@ -241,11 +241,11 @@ class World:
     def _bounds(self, nexus: Nexus) -> None:
         session, limits = nexus.session, nexus.limits
         if len(session.tasks) > limits.command_window + limits.immediate_commands:
-            raise Find("I-7", f"{len(session.tasks)} tasks")
+            raise Find("bound", f"{len(session.tasks)} tasks")
         if nexus.writes.held() > limits.session_write_bytes:
-            raise Find("I-7", f"{nexus.writes.held()} bytes held, {session.held_bytes} ahead of their turn")
+            raise Find("bound", f"{nexus.writes.held()} bytes held, {session.held_bytes} ahead of their turn")
         if self.out.queued > limits.output_backpressure_bytes:
-            raise Find("I-7", f"{self.out.queued} bytes in the outbox")
+            raise Find("bound", f"{self.out.queued} bytes in the outbox")
 
     def _hear(self, connection: Connection) -> None:
         """Take the answers out, and let the referee look at them."""
@@ -255,9 +255,9 @@ class World:
         stream = b"".join(self.out.take())
         self.out.view[:used] = self._stale(used)
         if STALE in stream:
-            raise Find("I-5", "bytes of a shared buffer came out")
+            raise Find("leak", "bytes of a shared buffer came out")
         if not connection.who and CANARY in stream and self.units[0] is not self.units[1]:
-            raise Find("I-5", "bytes of the neighbour's disk came out")
+            raise Find("leak", "bytes of the neighbour's disk came out")
         if connection.closed or connection.referee is None:
             raise Find("answer after the end", f"{len(stream)} bytes")
         self.answers += connection.referee.heard(stream)
@@ -384,12 +384,12 @@ class World:
                 nexus.writes.buffered, len(nexus.dying), len(nexus.streams.queue), nexus.streams.in_threads,
             )  # fmt: skip
             if any(left):
-                raise Find("I-7", f"left behind: {left}")
+                raise Find("bound", f"left behind: {left}")
 
     def _look(self, units: Units) -> None:
         for lun, backing in units.backings.items():
             if not backing.quiet or backing.unit.lanes:
-                raise Find("I-7", f"LUN {lun}: jobs or lanes are left")
+                raise Find("bound", f"LUN {lun}: jobs or lanes are left")
             data = bytearray(backing.disk.sectors * SECTOR)
             try:
                 backing.disk.read(0, backing.disk.sectors, memoryview(data))
@@ -398,7 +398,7 @@ class World:
             content = units.known[lun].content
             complaint = content.complaint(0, bytes(data), epoch=content.epoch)
             if complaint:
-                raise Find("I-1", f"LUN {lun} in the end: {complaint}")
+                raise Find("content", f"LUN {lun} in the end: {complaint}")
 
     def close(self) -> None:
         """Give everything back, whatever state it is in."""

@@ -58,7 +58,7 @@ def test_a_source_that_hashes_to_something_else_is_refused_before_anything_is_re
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2", "zst"])
 @pytest.mark.parametrize("format_", ["raw", "qcow2", None])
 def test_a_packed_bomb_is_stopped_at_the_limit(convert, compression, format_):
-    """I4: 64 MiB of zeros in a few kilobytes, where 1 MiB is allowed."""
+    """64 MiB of zeros in a few kilobytes, where 1 MiB is allowed."""
     bomb = PACKERS[compression](FILE[:4096] + bytes(64 << 20))
 
     with pytest.raises(OperatorError, match="larger than the 1048576 bytes"):

@@ -135,7 +135,7 @@ def test_a_progress_that_raises_ends_it(files):
     ],
 )
 def test_a_confined_process_can_do_nothing_but_read_and_write(attempt, tmp_path):
-    """I8: whatever takes over the converter finds itself here."""
+    """Whatever takes over the converter finds itself here."""
     program = textwrap.dedent(f"""
         import ctypes, os, socket, sys
         from scsipub.convert.sandbox import confine
@@ -163,7 +163,7 @@ def test_a_confined_process_can_do_nothing_but_read_and_write(attempt, tmp_path)
 
 
 def test_a_backing_file_is_named_in_the_refusal_and_never_opened(files, tmp_path):
-    """I1: what the kernel was asked, from the first instruction to the last."""
+    """What the kernel was asked, from the first instruction to the last."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"secret")
     name = str(secret).encode()

@@ -37,7 +37,7 @@ def process_died(folder: Path, ledger: Ledger) -> list[str]:
     finally:
         base.close()
     if hashlib.sha256((folder / "image").read_bytes()).hexdigest() != BASE_HASH:
-        found.append("I-4: the image was changed")
+        found.append("the image was changed")
     return found
 
 
@@ -120,7 +120,7 @@ def come_back(
         yield from foreign(disk, ledger)
         sectors = sorted(ledger.touched | set(range(160))) if every else sorted(ledger.touched)
         for sector in _wrong(disk, sectors, may_hold)[:MOST]:
-            yield f"I-3: sector {sector} holds {read(disk, sector)[:12]!r}, it may hold " + ", ".join(
+            yield f"sector {sector} holds {read(disk, sector)[:12]!r}, it may hold " + ", ".join(
                 repr(value[:12]) for value in sorted(may_hold(sector))
             )
     finally:

@@ -24,7 +24,7 @@ def test_a_find_says_what_was_wrong(path):
 
 def test_a_find_is_written_and_read_back(tmp_path):
     step = Step(bhs=bytes(48), ahs=b"1234", data=b"abc", number=2, mangles=(("add", 24, 4, -1),), more=True)
-    record = Record(Script({"shared": True}, [Step("connect"), step]), "I-1", "sector 7", "was wrong")
+    record = Record(Script({"shared": True}, [Step("connect"), step]), "content", "sector 7", "was wrong")
 
     record.write(tmp_path / "it.json")
 

@@ -60,7 +60,7 @@ def test_a_read_from_a_thread_looks_like_any_other(cached):
 @pytest.mark.parametrize("expected", [0, 1, 511, 512, 513, 1024, 4096, 0xFFFFFFFF])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_what_was_expected_and_what_the_cdb_says_are_compared(expected, blocks):
-    """D13, §11.4.5.1: never more than expected is sent, and the residual is exact; in both answers."""
+    """§11.4.5.1: never more than expected is sent, and the residual is exact; in both answers."""
     talk = full_feature()
     talk.disk.content[:1024] = pattern(1024)
     size = 512 * blocks
@@ -76,7 +76,7 @@ def test_what_was_expected_and_what_the_cdb_says_are_compared(expected, blocks):
 
 
 def test_a_long_read_may_end_inside_a_sector():
-    """D13: EDTL of 100,001 bytes for 200 blocks, in segments of 4096."""
+    """EDTL of 100,001 bytes for 200 blocks, in segments of 4096."""
     talk = full_feature(MaxRecvDataSegmentLength=4096)
     talk.disk.content[:] = pattern(len(talk.disk.content))
 
@@ -111,7 +111,7 @@ def test_parameter_data_has_a_residual_as_well(expected, sent):
 
 
 def test_a_command_that_moves_nothing_may_expect_nothing():
-    """D13: READ CAPACITY with EDTL=0 and no R bit."""
+    """READ CAPACITY with EDTL=0 and no R bit."""
     talk = full_feature()
 
     talk.initiator(command(1, READ_CAPACITY))

@@ -27,7 +27,7 @@ def with_digests(pdu: Pdu, header: bool, data: bool) -> bytes:
 
 @given(st.lists(initiator_pdus(), max_size=4), st.booleans(), st.booleans(), st.data())
 def test_where_the_network_cuts_the_stream_does_not_matter(pdus, header, data, draw):
-    """A5: any cut gives the same frames, and says how many bytes were whole."""
+    """Any cut gives the same frames, and says how many bytes were whole."""
     each = [with_digests(pdu, header, data) for pdu in pdus]
     stream = b"".join(each)
     cut = draw.draw(st.integers(0, len(stream)))
@@ -45,7 +45,7 @@ def test_where_the_network_cuts_the_stream_does_not_matter(pdus, header, data, d
 
 @given(st.binary(max_size=400), st.booleans(), st.booleans())
 def test_noise_is_split_or_refused_and_nothing_else(noise, header, data):
-    """I-9: no other exception, and no frame beyond the bytes there are."""
+    """No other exception, and no frame beyond the bytes there are."""
     try:
         frames, used = split_untrusted(
             memoryview(noise), max_data=MAX, header_digest=header, data_digest=data
@@ -56,7 +56,7 @@ def test_noise_is_split_or_refused_and_nothing_else(noise, header, data):
 
 
 def test_a_data_segment_may_be_as_long_as_declared_and_not_a_byte_longer():
-    """A4: MaxRecvDataSegmentLength is what we promised to hold."""
+    """MaxRecvDataSegmentLength is what we promised to hold."""
     header = bytearray(BHS)
 
     header[5:8] = MAX.to_bytes(3)
@@ -67,7 +67,7 @@ def test_a_data_segment_may_be_as_long_as_declared_and_not_a_byte_longer():
 
 
 def test_sixteen_mebibytes_are_refused_when_the_header_is_there():
-    """A3: FFFFFFh; not one byte of it is waited for."""
+    """FFFFFFh; not one byte of it is waited for."""
     header = bytearray(BHS)
     header[5:8] = b"\xff\xff\xff"
 
@@ -87,7 +87,7 @@ def test_additional_headers_count(words):
 
 @pytest.mark.parametrize(("length", "padded"), [(0, 0), (1, 4), (3, 4), (4, 4), (5, 8), (64, 64)])
 def test_segments_are_padded_to_four_bytes(length, padded):
-    """§11.1, A9."""
+    """§11.1: what the padding holds is no data."""
     header = bytearray(BHS)
     header[7] = length
 
@@ -104,7 +104,7 @@ def test_a_pdu_that_is_not_whole_says_how_long_it_will_be():
 
 @given(initiator_pdus(), st.data())
 def test_a_flipped_bit_in_a_header_is_noticed(pdu, draw):
-    """A10, §13.1: whichever it is; CRC32C finds every single one."""
+    """§13.1: whichever it is; CRC32C finds every single one."""
     wrong = bytearray(with_digests(pdu, True, False) + bytes(2048))
     bit = draw.draw(st.integers(0, (BHS + len(pdu.ahs) + 4) * 8 - 1))
     wrong[bit // 8] ^= 1 << bit % 8
@@ -123,7 +123,7 @@ def test_a_header_without_its_digest_is_not_whole(pdu):
 
 
 def test_http_does_not_look_like_iscsi_for_long():
-    """A1: read as a header it claims a data segment of three megabytes."""
+    """Read as a header it claims a data segment of three megabytes."""
     with pytest.raises(FramingLost):
         measure(b"GET / HTTP/1.1\r\nHost: example.com\r\nAccept: */*\r\n\r\n", max_data=256 * 1024)
 

@@ -56,7 +56,7 @@ def test_the_arena_is_filled_to_its_last_byte():
 
 
 def test_what_did_not_fit_leaves_no_copy_of_itself_in_the_next_turn():
-    """I-5: the next session's answers begin at the front, with its own bytes."""
+    """The next session's answers begin at the front, with its own bytes."""
     outbox = Outbox(16)
     outbox.add(b"A" * 40)
     outbox.take()

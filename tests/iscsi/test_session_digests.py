@@ -82,7 +82,7 @@ def test_every_kind_of_pdu_passes_with_right_digests(header, data):
 
 @pytest.mark.parametrize("said", EVERY_KIND, ids=lambda said: type(said).__name__)
 def test_a_wrong_header_digest_drops_the_connection(said):
-    """A10, §7.7: we no longer know where PDUs begin; nothing of that PDU is carried out or answered."""
+    """§7.7: we no longer know where PDUs begin; nothing of that PDU is carried out or answered."""
     talk = full_feature(**BOTH)
 
     with pytest.raises(FramingLost):
@@ -95,7 +95,7 @@ def test_a_wrong_header_digest_drops_the_connection(said):
 
 @pytest.mark.parametrize("byte", range(48))
 def test_a_flipped_bit_anywhere_in_a_header_executes_nothing(byte):
-    """A10: a WRITE with its data, one bit wrong; lengths included."""
+    """A WRITE with its data, one bit wrong; lengths included."""
     talk = full_feature(HeaderDigest="CRC32C")
     said = bytearray(talk.pack(write(1, data=pattern(512))))
     said[byte] ^= 0x01
@@ -110,7 +110,7 @@ def test_a_flipped_bit_anywhere_in_a_header_executes_nothing(byte):
 
 
 def test_wrong_immediate_data_is_rejected_and_its_command_fails():
-    """A14, §7.8: Reject 02h, then CHECK CONDITION 0B/47/05; not a sector changes; the session lives."""
+    """§7.8: Reject 02h, then CHECK CONDITION 0B/47/05; not a sector changes; the session lives."""
     talk = full_feature(DataDigest="CRC32C")
 
     talk.initiator(write(1, data=pattern(512)), corrupt="data")
@@ -122,7 +122,7 @@ def test_wrong_immediate_data_is_rejected_and_its_command_fails():
 
 
 def test_wrong_data_after_an_r2t_is_rejected_and_its_command_fails():
-    """A14, §7.8: the same for Data-Out, and what follows it is swallowed."""
+    """§7.8: the same for Data-Out, and what follows it is swallowed."""
     talk = full_feature(DataDigest="CRC32C", ImmediateData="No")
     talk.initiator(write(1, blocks=3))
     talk.target(r2t(1, 0, 1536))
@@ -138,7 +138,7 @@ def test_wrong_data_after_an_r2t_is_rejected_and_its_command_fails():
 
 
 def test_wrong_data_in_the_last_pdu_of_a_burst_leaves_nothing_to_swallow():
-    """A14: a later Data-Out of that tag would be somebody's mistake."""
+    """A later Data-Out of that tag would be somebody's mistake."""
     talk = full_feature(DataDigest="CRC32C", ImmediateData="No")
     talk.initiator(write(1))
     talk.heard.clear()
@@ -168,7 +168,7 @@ def test_wrong_data_of_other_requests_is_rejected_and_the_session_lives(said):
 
 
 def test_padding_need_not_be_zero():
-    """A9, §11.1: what fills up to four bytes is not looked at."""
+    """§11.1: what fills up to four bytes is not looked at."""
     talk = full_feature()
     said = talk.pack(write(1, blocks=2, data=pattern(511)))
 

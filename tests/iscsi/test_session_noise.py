@@ -48,7 +48,7 @@ def plausible(draw: st.DrawFn) -> Pdu:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(plausible(), max_size=12), st.booleans(), st.booleans())
 def test_any_pdus_are_answered_or_end_the_connection(said, initial_r2t, slow):
-    """I-9: a PeerError that says what is owed, or nothing."""
+    """A PeerError that says what is owed, or nothing."""
     talk = full_feature(InitialR2T=initial_r2t)
     talk.held = slow
     talk.disk.settled = talk.disk.cached = not slow
@@ -65,14 +65,14 @@ def test_any_pdus_are_answered_or_end_the_connection(said, initial_r2t, slow):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(plausible(), max_size=12))
 def test_a_discovery_session_stands_any_pdus_as_well(said):
-    """B21, I-9."""
+    """Where no units are, the same: what is owed, or nothing, and no other exception."""
     listen(discovery("iqn.2025-01.pub.scsipub:a"), said)
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=1000), st.booleans())
 def test_any_bytes_are_answered_or_end_the_connection(noise, digests):
-    """I-9."""
+    """FramingLost or an answer; no other exception leaves."""
     talk = full_feature(HeaderDigest=digests, DataDigest=digests)
     try:
         talk.bytes(noise)

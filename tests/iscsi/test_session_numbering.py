@@ -42,7 +42,7 @@ def test_a_rejected_command_still_lets_those_behind_it_run():
 
 
 def test_numbers_wrap_without_a_stall():
-    """D3, §4.2.2.1: CmdSN is a serial number of 32 bits."""
+    """§4.2.2.1: CmdSN is a serial number of 32 bits."""
     talk = full_feature(cmd_sn=0xFFFFFFFE)
 
     for tag in range(10):
@@ -53,7 +53,7 @@ def test_numbers_wrap_without_a_stall():
 
 
 def test_the_order_holds_across_the_wrap():
-    """D3: 1 after 0xFFFFFFFF and 0, although they came backwards."""
+    """1 after 0xFFFFFFFF and 0, although they came backwards."""
     talk = full_feature(cmd_sn=0xFFFFFFFF)
     pdus = [attrs.evolve(command(tag), cmd_sn=sn) for tag, sn in ((3, 1), (2, (1 << 32) - 1))]
     zero = bytearray(talk.pack(command(1, cmd_sn=7)))
@@ -68,7 +68,7 @@ def test_the_order_holds_across_the_wrap():
 
 @pytest.mark.parametrize("window", [1, 2, 32])
 def test_the_last_number_of_the_window_is_taken_and_the_next_ignored(window):
-    """D1: MaxCmdSN is allowed; MaxCmdSN + 1 is as if it had never been sent."""
+    """MaxCmdSN is allowed; MaxCmdSN + 1 is as if it had never been sent."""
     talk = full_feature(limits=Limits(command_window=window))
 
     talk.initiator(command(1, cmd_sn=1 + window))
@@ -82,7 +82,7 @@ def test_the_last_number_of_the_window_is_taken_and_the_next_ignored(window):
 
 
 def test_a_number_from_the_past_is_ignored():
-    """D1: CmdSN below ExpCmdSN is a duplicate; nothing is said about it, and nothing done."""
+    """CmdSN below ExpCmdSN is a duplicate; nothing is said about it, and nothing done."""
     talk = full_feature()
     talk.initiator(command(1, cmd_sn=1))
     talk.target(good(1))
@@ -103,7 +103,7 @@ def test_the_first_of_two_with_the_same_number_counts():
 
 
 def test_a_full_window_closes_and_opens_by_one_for_each_command_that_ends():
-    """D4: MaxCmdSN = ExpCmdSN - 1 says "no more"; each status opens the window again."""
+    """MaxCmdSN = ExpCmdSN - 1 says "no more"; each status opens the window again."""
     talk = full_feature(InitialR2T="Yes", ImmediateData="No")
     talk.initiator(*(write(tag) for tag in range(1, 33)))
     last = talk.heard[-1]
@@ -120,7 +120,7 @@ def test_a_full_window_closes_and_opens_by_one_for_each_command_that_ends():
 
 
 def test_a_ping_is_answered_while_the_window_is_full():
-    """D4: immediate commands pass a closed window."""
+    """Immediate commands pass a closed window."""
     talk = full_feature()
     talk.initiator(*(write(tag) for tag in range(1, 33)))
     talk.heard.clear()
@@ -142,7 +142,7 @@ def test_immediate_commands_run_at_once_and_use_no_number():
 
 
 def test_eight_immediate_commands_may_be_outstanding_and_not_nine():
-    """D6, §4.2.2.1: one more is rejected with 06h; it may be sent again later."""
+    """§4.2.2.1: one more is rejected with 06h; it may be sent again later."""
     talk = full_feature()
     talk.initiator(*(write(tag, immediate=True) for tag in range(8)))
     talk.heard.clear()
@@ -156,7 +156,7 @@ def test_eight_immediate_commands_may_be_outstanding_and_not_nine():
 
 
 def test_data_of_a_command_that_was_one_too_many_is_swallowed():
-    """D6: one Reject for the command, none for what it had announced."""
+    """One Reject for the command, none for what it had announced."""
     talk = full_feature(InitialR2T="No")
     talk.initiator(*(write(tag, immediate=True) for tag in range(8)))
     talk.heard.clear()
@@ -258,7 +258,7 @@ def test_a_command_that_is_over_cannot_be_aborted():
 
 
 def test_what_waits_for_its_turn_is_bounded():
-    """I-7: a window full of large commands that can never run must not be kept for ever."""
+    """A window full of large commands that can never run must not be kept for ever."""
     limits = Limits(command_window=64)
     talk = full_feature(limits=limits, InitialR2T="No", FirstBurstLength=262144)
     data = bytes(262144)

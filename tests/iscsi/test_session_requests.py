@@ -90,7 +90,7 @@ def test_our_ping_is_answered_and_forgotten():
 
 
 def test_an_answer_to_another_ping_is_no_answer():
-    """D23: whoever answers what was not asked has not shown that it is there."""
+    """Whoever answers what was not asked has not shown that it is there."""
     talk = full_feature()
     talk.do(lambda: talk.session.ping(5.0))
     ping = talk.heard.pop()
@@ -102,7 +102,7 @@ def test_an_answer_to_another_ping_is_no_answer():
 
 
 def test_who_never_sends_a_nop_is_never_pinged():
-    """D23: boot firmware does not know NOPs."""
+    """Boot firmware does not know NOPs."""
     talk = full_feature()
 
     talk.initiator(command(1), read(2))
@@ -114,7 +114,7 @@ def test_who_never_sends_a_nop_is_never_pinged():
 
 
 def test_send_targets_in_a_session_shows_its_own_target():
-    """B20, appendix C."""
+    """Appendix C: the normal session knows one target."""
     talk = full_feature()
 
     talk.initiator(TextRequest(initiator_task_tag=1, data=b"SendTargets=\0"))
@@ -148,7 +148,7 @@ def test_a_bad_text_is_rejected_and_the_next_one_answered():
 
 @pytest.mark.parametrize("reason", [LogoutReason.CLOSE_SESSION, LogoutReason.CLOSE_CONNECTION])
 def test_a_logout_is_answered_and_is_the_end(reason):
-    """D21, §11.15: response 0; nothing behind it is looked at."""
+    """§11.15: response 0; nothing behind it is looked at."""
     talk = full_feature()
 
     talk.initiator(LogoutRequest(reason=reason, initiator_task_tag=1), write(2, data=pattern(512)))
@@ -188,7 +188,7 @@ def test_a_logout_waits_for_the_commands_before_it():
 
 
 def test_a_connection_that_does_not_exist_cannot_be_closed():
-    """D21, §11.15.1: response 1; the session goes on."""
+    """§11.15.1: response 1; the session goes on."""
     talk = full_feature(cid=3)
 
     talk.initiator(LogoutRequest(reason=LogoutReason.CLOSE_CONNECTION, cid=4, initiator_task_tag=1))
@@ -198,7 +198,7 @@ def test_a_connection_that_does_not_exist_cannot_be_closed():
 
 
 def test_recovery_is_not_supported():
-    """D21, §11.15.1: response 2 at ErrorRecoveryLevel 0."""
+    """§11.15.1: response 2 at ErrorRecoveryLevel 0."""
     talk = full_feature()
 
     talk.initiator(LogoutRequest(reason=2, initiator_task_tag=1), command(2))
@@ -211,7 +211,7 @@ def test_recovery_is_not_supported():
 
 @pytest.mark.parametrize("reason", [3, 127])
 def test_a_logout_for_no_known_reason_is_rejected(reason):
-    """D21, §11.14.1."""
+    """§11.14.1."""
     talk = full_feature()
 
     talk.initiator(LogoutRequest(reason=reason, initiator_task_tag=1))
@@ -225,7 +225,7 @@ def test_a_logout_for_no_known_reason_is_rejected(reason):
 
 @pytest.mark.parametrize("kind", [0, 1, 2, 3, 15])
 def test_nothing_is_sent_again(kind):
-    """A11, §11.16: every SNACK is rejected with 03h at ErrorRecoveryLevel 0."""
+    """§11.16: every SNACK is rejected with 03h at ErrorRecoveryLevel 0."""
     talk = full_feature()
 
     talk.initiator(SnackRequest(type=kind, run_length=1), command(1))
@@ -236,7 +236,7 @@ def test_nothing_is_sent_again(kind):
 @pytest.mark.parametrize("opcode", [0x07, 0x08, 0x0F, *range(0x11, 0x40)])
 @pytest.mark.parametrize("immediate", [0, 0x40])
 def test_an_opcode_of_nobody_or_of_a_target_is_rejected(opcode, immediate):
-    """A8, §11.17.1: 05h; StatSN advances once; the session goes on."""
+    """§11.17.1: 05h; StatSN advances once; the session goes on."""
     talk = full_feature()
     header = bytearray(NopOut(initiator_task_tag=1, cmd_sn=1).pack())
     header[0] = opcode | immediate
@@ -270,7 +270,7 @@ def test_a_login_request_after_login_is_rejected():
     ids=lambda said: type(said).__name__,
 )
 def test_a_discovery_session_knows_no_scsi(said):
-    """B21: Reject 05h."""
+    """Reject 05h."""
     talk = discovery("iqn.2025-01.pub.scsipub:blank")
 
     talk.initiator(said)
@@ -299,7 +299,7 @@ def test_a_discovery_session_lists_pings_and_leaves():
 
 
 def test_a_discovery_session_asks_only_so_often():
-    """B21: then the connection is closed."""
+    """Then the connection is closed."""
     talk = discovery("iqn.2025-01.pub.scsipub:a")
 
     with pytest.raises(FramingLost):
@@ -328,7 +328,7 @@ def test_the_expected_length_of_a_bidirectional_read_is_ignored():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_reserved_bits_are_ignored(seed):
-    """A12: all of them set, and the command is the same command."""
+    """All of them set, and the command is the same command."""
     talk = full_feature()
     said = bytearray(talk.pack(read(1)))
     said[0] |= 0x80

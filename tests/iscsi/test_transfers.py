@@ -58,7 +58,7 @@ def test_a_write_succeeds_however_much_of_it_comes_unasked(initial_r2t, immediat
 
 @pytest.mark.parametrize("initial_r2t", ["Yes", "No"])
 def test_immediate_data_that_was_ruled_out_ends_the_command(initial_r2t):
-    """D11, §13.11: ImmediateData=No."""
+    """§13.11: ImmediateData=No."""
     talk = full_feature(InitialR2T=initial_r2t, ImmediateData="No")
 
     talk.initiator(write(1, data=pattern(512)))
@@ -69,7 +69,7 @@ def test_immediate_data_that_was_ruled_out_ends_the_command(initial_r2t):
 
 @pytest.mark.parametrize("immediate_data", ["Yes", "No"])
 def test_unsolicited_data_that_was_ruled_out_ends_the_command_and_is_swallowed(immediate_data):
-    """D11, §13.10: InitialR2T=Yes, but the F bit says that more comes without being asked for."""
+    """§13.10: InitialR2T=Yes, but the F bit says that more comes without being asked for."""
     talk = full_feature(InitialR2T="Yes", ImmediateData=immediate_data)
 
     talk.initiator(write(1, blocks=2, final=False))
@@ -81,7 +81,7 @@ def test_unsolicited_data_that_was_ruled_out_ends_the_command_and_is_swallowed(i
 
 
 def test_immediate_data_up_to_first_burst_is_taken_and_no_byte_more():
-    """D11, §13.14: FirstBurstLength bounds immediate data as well."""
+    """§13.14: FirstBurstLength bounds immediate data as well."""
     talk = full_feature(FirstBurstLength=BURST)
 
     talk.initiator(write(1, blocks=8, data=pattern(BURST)))
@@ -91,7 +91,7 @@ def test_immediate_data_up_to_first_burst_is_taken_and_no_byte_more():
 
 
 def test_unsolicited_data_beyond_first_burst_ends_the_command():
-    """D11, §13.14: the burst was complete before."""
+    """§13.14: the burst was complete before."""
     talk = full_feature(InitialR2T="No", FirstBurstLength=BURST)
 
     talk.initiator(
@@ -103,7 +103,7 @@ def test_unsolicited_data_beyond_first_burst_ends_the_command():
 
 
 def test_a_first_burst_that_stops_short_ends_the_command():
-    """D12, §13.14: with F=1 it must hold FirstBurstLength, or all there is."""
+    """§13.14: with F=1 it must hold FirstBurstLength, or all there is."""
     talk = full_feature(InitialR2T="No", FirstBurstLength=BURST)
 
     talk.initiator(write(1, blocks=8, final=False), data_out(1, 0, pattern(BURST - 512)))
@@ -186,7 +186,7 @@ def test_bursts_of_several_commands_may_be_mixed():
 
 @pytest.mark.parametrize("offset", [0, 511, 513, 1024, 0xFFFFFFFF])
 def test_data_at_another_offset_drops_the_connection(offset):
-    """D8, §13.18: data comes in order, so any other offset says that we no longer understand each other."""
+    """§13.18: data comes in order, so any other offset says that we no longer understand each other."""
     talk = full_feature(ImmediateData="No")
     talk.initiator(write(1, blocks=4))
     talk.initiator(data_out(1, 0, pattern(512), ttt=talk.tags[0], final=False))
@@ -198,7 +198,7 @@ def test_data_at_another_offset_drops_the_connection(offset):
 
 
 def test_data_longer_than_the_burst_ends_the_command():
-    """D10: more than DesiredDataTransferLength; nothing of it is written."""
+    """More than DesiredDataTransferLength; nothing of it is written."""
     talk = full_feature(ImmediateData="No", MaxBurstLength=1024)
     talk.initiator(write(1, blocks=4))
     talk.target(r2t(1, 0, 1024))
@@ -210,7 +210,7 @@ def test_data_longer_than_the_burst_ends_the_command():
 
 
 def test_data_that_stops_before_the_burst_is_complete_ends_the_command():
-    """D10: F=1 too early."""
+    """F=1 too early."""
     talk = full_feature(ImmediateData="No")
     talk.initiator(write(1, blocks=4))
     talk.heard.clear()
@@ -249,7 +249,7 @@ def test_a_data_sequence_number_that_does_not_count_ends_the_command(first, seco
 
 @pytest.mark.parametrize("wrong", [1, 2, 0x10000])
 def test_data_with_a_foreign_transfer_tag_drops_the_connection(wrong):
-    """D7: nobody gave that tag to this task."""
+    """Nobody gave that tag to this task."""
     talk = full_feature(ImmediateData="No")
     talk.initiator(write(1))
 
@@ -259,7 +259,7 @@ def test_data_with_a_foreign_transfer_tag_drops_the_connection(wrong):
 
 
 def test_the_transfer_tag_of_another_session_drops_the_connection():
-    """D7: tags are worth nothing outside their session."""
+    """Tags are worth nothing outside their session."""
     talk = full_feature(ImmediateData="No")
     other = talk.another()
     other.initiator(write(9), write(1))
@@ -291,7 +291,7 @@ def test_unsolicited_data_after_an_r2t_ends_the_command():
 
 
 def test_data_for_a_task_that_never_was_is_rejected():
-    """D7, §11.17: a Reject that quotes it; the session goes on."""
+    """§11.17: a Reject that quotes it; the session goes on."""
     talk = full_feature()
 
     talk.initiator(data_out(5, 0, pattern(512)), command(1))
@@ -300,7 +300,7 @@ def test_data_for_a_task_that_never_was_is_rejected():
 
 
 def test_what_comes_late_for_a_failed_write_is_swallowed_until_its_end():
-    """D7: what is on the wire already cannot be called back; the Data-Out with F=1 is the last of it."""
+    """What is on the wire already cannot be called back; the Data-Out with F=1 is the last of it."""
     talk = full_feature(InitialR2T="No", FirstBurstLength=4096)
     talk.initiator(write(1, lba=99999, blocks=4, final=False))
     talk.target(Sense(1, 0x05, 0x21, 0x00))
@@ -323,7 +323,7 @@ def test_a_new_command_with_the_tag_of_a_failed_one_has_its_own_data():
 
 
 def test_the_memory_of_late_data_is_bounded():
-    """I-7: a session that aborts for ever is not remembered for ever."""
+    """A session that aborts for ever is not remembered for ever."""
     talk = full_feature(InitialR2T="No")
 
     for tag in range(500):
@@ -333,7 +333,7 @@ def test_the_memory_of_late_data_is_bounded():
 
 
 def test_a_write_whose_data_was_asked_for_and_did_not_come_is_found():
-    """D15: 60 seconds after the R2T, not one earlier."""
+    """60 seconds after the R2T, not one earlier."""
     talk = full_feature(ImmediateData="No", limits=Limits(r2t_seconds=60.0))
     talk.now = 100.0
     talk.initiator(*(write(tag) for tag in range(1, 33)))
@@ -343,7 +343,7 @@ def test_a_write_whose_data_was_asked_for_and_did_not_come_is_found():
 
 
 def test_a_first_burst_that_does_not_come_is_found_as_well():
-    """D15: the command announced it; the same patience holds."""
+    """The command announced it; the same patience holds."""
     talk = full_feature(InitialR2T="No", limits=Limits(r2t_seconds=60.0))
     talk.now = 100.0
     talk.initiator(write(1, final=False))
@@ -354,7 +354,7 @@ def test_a_first_burst_that_does_not_come_is_found_as_well():
 
 
 def test_a_write_that_expects_no_data_writes_none():
-    """D13: EDTL=0 and WRITE(10) of one block: GOOD, and the residual says that 512 bytes were missed."""
+    """EDTL=0 and WRITE(10) of one block: GOOD, and the residual says that 512 bytes were missed."""
     talk = full_feature()
 
     talk.initiator(write(1, expected_data_transfer_length=0))
@@ -364,7 +364,7 @@ def test_a_write_that_expects_no_data_writes_none():
 
 
 def test_a_write_that_expects_less_than_its_cdb_writes_that_much():
-    """D13, §11.4.5.1: overflow of the rest."""
+    """§11.4.5.1: overflow of the rest."""
     talk = full_feature(ImmediateData="No")
 
     talk.initiator(write(1, blocks=2, expected_data_transfer_length=512))
@@ -376,7 +376,7 @@ def test_a_write_that_expects_less_than_its_cdb_writes_that_much():
 
 
 def test_a_write_that_expects_more_than_its_cdb_takes_what_the_cdb_says():
-    """D13, §11.4.5.1: underflow of the rest, which is not asked for."""
+    """§11.4.5.1: underflow of the rest, which is not asked for."""
     talk = full_feature(ImmediateData="No")
 
     talk.initiator(write(1, blocks=1, expected_data_transfer_length=2048))
@@ -387,7 +387,7 @@ def test_a_write_that_expects_more_than_its_cdb_takes_what_the_cdb_says():
 
 
 def test_data_beyond_the_cdb_is_taken_and_forgotten():
-    """D13: the initiator expects to send 1024 bytes and does; the command is about 512."""
+    """The initiator expects to send 1024 bytes and does; the command is about 512."""
     talk = full_feature(InitialR2T="No")
 
     talk.initiator(
@@ -401,7 +401,7 @@ def test_data_beyond_the_cdb_is_taken_and_forgotten():
 
 
 def test_four_gibibytes_expected_cost_nothing():
-    """D13: EDTL=FFFFFFFFh with a CDB of one block."""
+    """EDTL=FFFFFFFFh with a CDB of one block."""
     talk = full_feature()
 
     talk.initiator(write(1, data=pattern(512), expected_data_transfer_length=0xFFFFFFFF))

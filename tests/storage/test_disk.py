@@ -259,7 +259,7 @@ def test_a_new_sector_written_while_another_thread_has_the_books_open_goes_to_a_
 
 
 def test_the_base_never_changes(tmp_path: pathlib.Path, paths: OverlayPaths, make_base: MakeBase) -> None:
-    """I-4: written, trimmed and destroyed, the base's bytes stay; its descriptor could not write them."""
+    """Written, trimmed and destroyed, the base's bytes stay; its descriptor could not write them."""
     base = make_base()
     before = hashlib.sha256(pathlib.Path(base.path).read_bytes()).digest()
     disk = Disk(base, paths)
@@ -425,7 +425,7 @@ def test_without_holes_in_the_file_system_zeros_are_written(
 
 
 def test_what_was_written_is_there_for_the_next_owner(paths: OverlayPaths, make_base: MakeBase) -> None:
-    """I-2: acknowledged means kept, also when the process died without a word."""
+    """Acknowledged means kept, also when the process died without a word."""
     base = make_base()
     first = Disk(base, paths)
     first.write(3, b"a" * 512)
@@ -497,7 +497,7 @@ def test_an_io_error_latches(blank: Disk, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_full_file_system_is_told_apart_from_a_failed_overwrite(
     blank: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F6: ENOSPC where a sector is new; EIO where it had its room; neither latches, a retry works."""
+    """ENOSPC where a sector is new; EIO where it had its room; neither latches, a retry works."""
     blank.write(0, b"a" * 512)
     with monkeypatch.context() as broken:
 
@@ -519,7 +519,7 @@ def test_a_full_file_system_is_told_apart_from_a_failed_overwrite(
 def test_a_write_cut_short_sets_no_bits_until_all_of_it_is_there(
     paths: OverlayPaths, make_base: MakeBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F6: 700 bytes arrive, then there is no room: reads still show the base, a retry shows the data."""
+    """700 bytes arrive, then there is no room: reads still show the base, a retry shows the data."""
     disk = Disk(make_base(), paths)
     disk.write(100, bytes(512))
     real = os.pwritev

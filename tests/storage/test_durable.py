@@ -66,7 +66,7 @@ def let_die(medium: Volatile, disk: Disk, seed: int, steps: int) -> Promises:
 def test_a_death_of_the_process_at_any_call_loses_nothing_acknowledged(
     make_base: MakeBase, overlays: pathlib.Path, durable: bool
 ) -> None:
-    """I-2: acknowledged is kept; what was under way is old or new, sector by sector; then life goes on."""
+    """Acknowledged is kept; what was under way is old or new, sector by sector; then life goes on."""
     base = make_base()
     for die_at in range(1, 160, 3):
         paths = OverlayPaths(str(overlays), OverlayId("d", f"n{die_at}", 0), boot=BOOT)
@@ -117,7 +117,7 @@ def violations(base: Base, overlays: pathlib.Path, die_at: int, luck: tuple[floa
 def test_a_power_failure_at_any_call_keeps_what_was_flushed(
     make_base: MakeBase, overlays: pathlib.Path, luck: tuple[float, float]
 ) -> None:
-    """I-3: each sector holds its value at the last flush or FUA write, or one written since."""
+    """Each sector holds its value at the last flush or FUA write, or one written since."""
     base = make_base()
     for die_at in range(1, 170, 4):
         assert violations(base, overlays, die_at, luck) == [], f"{die_at=}"
@@ -127,7 +127,7 @@ def test_a_power_failure_at_any_call_keeps_what_was_flushed(
 def test_this_test_sees_the_mistakes_it_is_for(
     make_base: MakeBase, overlays: pathlib.Path, monkeypatch: pytest.MonkeyPatch, mistake: str
 ) -> None:
-    """F3: with the order of the two swapped, or the wrong bits written, a power failure does harm."""
+    """With the order of the two swapped, or the wrong bits written, a power failure does harm."""
     if mistake == "map first":
         real = DurableOverlay.flush
 
@@ -164,7 +164,7 @@ def test_fua_over_a_sector_written_without_it_is_not_forgotten(
 
 
 def test_a_trim_survives_a_flush_and_a_power_failure(tenant: OverlayPaths, disk: Disk) -> None:
-    """F9: zeros, never base bytes."""
+    """Zeros, never base bytes."""
     disk.unmap(3, 30)
     disk.flush()
     disk.close()
@@ -234,7 +234,7 @@ def test_flushes_that_wait_share_the_next(disk: Disk, monkeypatch: pytest.Monkey
 def test_a_flush_that_failed_is_never_taken_back(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, which: str, code: int
 ) -> None:
-    """F4, F5: the kernel may have dropped the pages; the next fsync would say all is well."""
+    """The kernel may have dropped the pages; the next fsync would say all is well."""
     disk.write(0, b"a" * 512)
     disk.flush()
     disk.write(9, b"a" * 512)
@@ -327,7 +327,7 @@ def test_a_failed_fua_write_latches(disk: Disk, monkeypatch: pytest.MonkeyPatch)
 def test_a_flush_among_writers_covers_what_was_acknowledged_before_it(
     disk: Disk, tenant: OverlayPaths, overlays: pathlib.Path
 ) -> None:
-    """F8: power fails right after its GOOD, and nothing that was not synced reached the medium."""
+    """Power fails right after its GOOD, and nothing that was not synced reached the medium."""
     medium = Volatile()
     done = [0] * 4
     stop = threading.Event()
@@ -385,7 +385,7 @@ def test_a_missing_file_takes_the_disk_offline(disk: Disk, tenant: OverlayPaths,
 
 
 def test_a_missing_or_damaged_live_file_leaves_the_map(disk: Disk, tenant: OverlayPaths) -> None:
-    """F13: what was flushed is there."""
+    """What was flushed is there."""
     disk.write(1, b"a" * 512)
     disk.flush()
     disk.write(2, b"b" * 512)
@@ -451,7 +451,7 @@ def test_files_of_the_wrong_length_are_refused(disk: Disk, tenant: OverlayPaths,
 
 
 def test_an_owner_keeps_others_out_until_it_is_gone(disk: Disk, tenant: OverlayPaths) -> None:
-    """F14: flock on the data file."""
+    """The lock on the data file (flock)."""
     with pytest.raises(BlockingIOError):
         Disk.open_durable(disk.base, tenant, sectors=SECTORS)
 

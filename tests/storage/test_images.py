@@ -56,7 +56,7 @@ def test_a_packed_image_is_unpacked(store: ImageStore) -> None:
 
 
 def test_the_bytes_do_not_decide_the_format(store: ImageStore) -> None:
-    """I5: a raw image that begins like a qcow2 file, or like a gzip one, is served as it is."""
+    """A raw image that begins like a qcow2 file, or like a gzip one, is served as it is."""
     for name, magic in (("q", b"QFI\xfb"), ("g", b"\x1f\x8b\x08")):
         store.add(io.BytesIO(magic + bytes(508)), name)
         assert pathlib.Path(store.path(name)).read_bytes()[:4] == (magic + bytes(4))[:4]
@@ -71,7 +71,7 @@ def test_the_last_byte_allowed_is_taken_the_next_one_is_not(store: ImageStore) -
 
 
 def test_a_bomb_is_stopped_at_the_limit(store: ImageStore) -> None:
-    """I4: what comes out counts, not what goes in."""
+    """What comes out counts, not what goes in."""
     with pytest.raises(OperatorError, match="larger than"):
         store.add(io.BytesIO(gzip.compress(bytes(64 << 20))), "bomb", compression="gz", max_bytes=1 << 20)
     assert files(store) == set()
@@ -90,7 +90,7 @@ def test_an_announced_length_over_the_limit_is_refused_before_reading(store: Ima
     "name", ["", "../../x", "A", "a/b", "a\0b", ".hidden", "-a", "a" * 64, "ü", "a\n", "a_b", "a b"]
 )
 def test_names_that_could_be_something_else_are_refused(store: ImageStore, name: str) -> None:
-    """I6: an image's name is part of a target's name and of a path."""
+    """An image's name is part of a target's name and of a path."""
     with pytest.raises(OperatorError, match="cannot be the name"):
         store.add(io.BytesIO(CONTENT), name)
     assert store.get(name) is None
@@ -140,7 +140,7 @@ def test_whatever_is_unknown_is_refused(store: ImageStore) -> None:
 
 
 def test_an_import_that_is_given_up_leaves_nothing(store: ImageStore) -> None:
-    """I6: whoever watches the progress may stop it, at 99 % too."""
+    """Whoever watches the progress may stop it, at 99 % too."""
 
     def stop(bytes_in: int, total: int | None, bytes_out: int) -> None:
         if bytes_out > 3 << 20:

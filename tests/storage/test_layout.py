@@ -84,7 +84,7 @@ def test_any_flipped_bit_is_noticed(bit: int) -> None:
 
 
 def test_a_later_version_is_refused_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """H11: the operator decides what becomes of it."""
+    """The operator decides what becomes of it."""
     with monkeypatch.context() as later:
         later.setattr("scsipub.storage.layout.VERSION", 2)
         raw = GOOD.pack(Part.LIVE)

@@ -39,7 +39,7 @@ def test_nothing_to_adopt_is_no_error(paths: OverlayPaths) -> None:
 
 
 def test_a_living_owner_is_not_robbed(paths: OverlayPaths) -> None:
-    """F14: flock, held until the last thread of the owner is gone."""
+    """The lock is held until the last thread of the owner is gone."""
     disk = Disk(Blank(SECTORS), paths)
     disk.write(0, bytes(512))
 
@@ -122,7 +122,7 @@ def test_a_symbolic_link_is_not_followed(paths: OverlayPaths, tmp_path: pathlib.
 def test_a_creation_that_fails_leaves_nothing(
     paths: OverlayPaths, overlays: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F21: the file system was full; the next write tries again."""
+    """The file system was full; the next write tries again."""
     disk = Disk(Blank(SECTORS), paths)
     with monkeypatch.context() as patch:
 
@@ -200,7 +200,7 @@ def test_threads_do_not_lose_each_others_bits(paths: OverlayPaths) -> None:
 
 
 def test_a_killed_process_keeps_every_acknowledged_write(paths: OverlayPaths, overlays: pathlib.Path) -> None:
-    """F1, for once with a real SIGKILL: the child tells each write it was promised; all of them are there."""
+    """For once with a real SIGKILL: the child tells each write it was promised; all of them are there."""
     program = textwrap.dedent(
         """
         import random, sys

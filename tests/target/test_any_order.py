@@ -129,7 +129,7 @@ def quiet_down(talks: list[Talk]) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), MOVES), max_size=40), st.booleans(), st.booleans())
 def test_in_the_end_nothing_is_left_over(moves, initial_r2t, some_leave):
-    """I-5, I-7, I-9, D15, D18, D20."""
+    """No memory, range of sectors or tag stays behind; no exception; nobody hears another's answers."""
     limits = Limits(session_write_bytes=MIB, r2t_bytes=4096)
     one = full_feature(luns=(0, 1), InitialR2T=initial_r2t, limits=limits, MaxBurstLength=4096)
     talks = [one, one.another()]

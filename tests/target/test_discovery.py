@@ -54,7 +54,7 @@ def test_a_fixed_address_that_nobody_set_is_a_mirror():
 
 
 def test_only_what_was_asked_for_is_shown():
-    """B20: one of the names, or nothing."""
+    """One of the names, or nothing."""
     shown = records(NAMES, NAMES[1], PortalPolicy(), "192.0.2.1", 3260)
 
     assert shown == [TargetRecord(NAMES[1], ("192.0.2.1:3260,1",))]

@@ -61,7 +61,7 @@ def test_a_write_that_waits_for_data_is_aborted_at_once():
 
 
 def test_data_for_an_aborted_write_is_swallowed():
-    """D7: late Data-Out up to its F bit is neither written nor answered."""
+    """Late Data-Out up to its F bit is neither written nor answered."""
     talk = full_feature()
     talk.initiator(write(7, blocks=2))
     talk.target(r2t(7, 0, 1024))
@@ -79,7 +79,7 @@ def test_data_for_an_aborted_write_is_swallowed():
 
 
 def test_an_abort_waits_for_the_thread_that_writes():
-    """D18: after the answer nothing of the task reaches the disk, so the answer comes after the write."""
+    """After the answer nothing of the task reaches the disk, so the answer comes after the write."""
     talk = full_feature()
     in_thread(talk, write(7, data=pattern(512)), abort(7))
     talk.target()
@@ -92,7 +92,7 @@ def test_an_abort_waits_for_the_thread_that_writes():
 
 
 def test_an_abort_waits_for_the_thread_that_reads():
-    """D18: and no byte of the read leaves after it."""
+    """And no byte of the read leaves after it."""
     talk = full_feature()
     in_thread(talk, read(7))
     talk.initiator(abort(7))
@@ -105,7 +105,7 @@ def test_an_abort_waits_for_the_thread_that_reads():
 
 
 def test_an_abort_waits_for_a_flush():
-    """D18: SYNCHRONIZE CACHE holds no sectors, but a thread."""
+    """SYNCHRONIZE CACHE holds no sectors, but a thread."""
     talk = full_feature()
     in_thread(talk, command(7, SYNCHRONIZE_CACHE), abort(7))
     talk.target()
@@ -196,7 +196,7 @@ def test_a_task_of_another_session_cannot_be_aborted():
 
 
 def test_a_second_abort_of_the_same_task_finds_nothing_or_waits():
-    """D18: whatever is said of a task whose thread is still writing comes after that thread."""
+    """Whatever is said of a task whose thread is still writing comes after that thread."""
     talk = full_feature()
     in_thread(talk, write(7, data=pattern(512)), abort(7))
 
@@ -261,7 +261,7 @@ def test_clear_task_set_ends_everybodys_tasks_and_tells_those_who_lost_some():
 
 
 def test_a_unit_reset_ends_everybodys_tasks_and_tells_everybody():
-    """SAM-5 §7.7, §6.3.3: 2903h for every nexus; D20: from two sides at once it works as well."""
+    """SAM-5 §7.7, §6.3.3: 2903h for every nexus; from two sides at once it works as well."""
     talk = full_feature()
     other = talk.another()
     for each in (talk, other):
@@ -280,7 +280,7 @@ def test_a_unit_reset_ends_everybodys_tasks_and_tells_everybody():
 
 
 def test_a_reset_answers_when_the_last_thread_has_ended_whosever_it_was():
-    """D20: the thread of another session ends in that session's time; the answer goes to who asked."""
+    """The thread of another session ends in that session's time; the answer goes to who asked."""
     talk = full_feature()
     other = talk.another()
     in_thread(other, write(1, data=pattern(512)))
@@ -294,7 +294,7 @@ def test_a_reset_answers_when_the_last_thread_has_ended_whosever_it_was():
 
 
 def test_what_a_reset_sets_free_for_another_session_is_told_to_that_session():
-    """I-5: an ORDERED command that may go on now answers on its own connection, not on the resetter's."""
+    """An ORDERED command that may go on now answers on its own connection, not on the resetter's."""
     talk = full_feature(luns=(0, 1))
     other = talk.another()
     other.initiator(write(1), command(2, attribute=ORDERED), command(3, lun=1 << 48))
@@ -307,7 +307,7 @@ def test_what_a_reset_sets_free_for_another_session_is_told_to_that_session():
 
 
 def test_memory_that_a_reset_sets_free_is_used_by_its_own_session():
-    """I-5: an R2T that waited for memory goes to the session that waits for it."""
+    """An R2T that waited for memory goes to the session that waits for it."""
     talk = full_feature(luns=(0, 1), blocks=65536, MaxBurstLength=1 << 20, ImmediateData="No")
     other = talk.another()
     other.initiator(*(write(tag, blocks=2048) for tag in range(8)))
@@ -406,7 +406,7 @@ def test_a_numbered_function_takes_its_turn():
 
 
 def test_functions_that_wait_for_threads_are_bounded():
-    """D6: a disk that hangs must not let requests pile up; eight wait, the ninth is rejected."""
+    """A disk that hangs must not let requests pile up; eight wait, the ninth is rejected."""
     talk = full_feature()
     in_thread(talk, write(7, data=pattern(512)))
 
@@ -425,7 +425,7 @@ def test_functions_that_wait_for_threads_are_bounded():
 
 
 def test_a_lost_connection_gives_back_what_it_had_not_begun():
-    """D20: ranges that a dead session would have written are free for the others."""
+    """Ranges that a dead session would have written are free for the others."""
     talk = full_feature()
     other = talk.another()
     in_thread(talk, write(1, data=pattern(512)), write(2, data=pattern(512, 2)))
@@ -445,7 +445,7 @@ def test_a_lost_connection_gives_back_what_it_had_not_begun():
 
 
 def test_a_lost_connection_lets_a_reset_of_another_session_end():
-    """D20: a job that was admitted but will never run must not be waited for."""
+    """A job that was admitted but will never run must not be waited for."""
     talk = full_feature()
     other = talk.another()
     in_thread(other, write(1, data=pattern(512)))
@@ -461,7 +461,7 @@ def test_a_lost_connection_lets_a_reset_of_another_session_end():
 
 
 def test_a_read_after_an_aborted_write_sees_all_or_nothing_of_it_for_ever():
-    """D18: what was aborted while a thread wrote it is done with before the next command looks."""
+    """What was aborted while a thread wrote it is done with before the next command looks."""
     talk = full_feature()
     in_thread(talk, write(7, data=pattern(512)), abort(7), read(8))
     talk.disk.cached = True

@@ -41,7 +41,7 @@ NOBODYS = [1 << 48, 0x4001 << 48, 255 << 48, 0xFFFFFFFFFFFFFFFF, 1, 0x0100 << 48
 
 @pytest.mark.parametrize("lun", NOBODYS)
 def test_a_unit_that_is_not_there_says_so(lun):
-    """D16, SPC-4 §6.6.2: 05/25/00 for commands, and an INQUIRY with qualifier 011b."""
+    """SPC-4 §6.6.2: 05/25/00 for commands, and an INQUIRY with qualifier 011b."""
     talk = full_feature()
 
     talk.initiator(command(1, lun=lun), read(2, lun=lun), write(3, data=pattern(512), lun=lun))
@@ -52,7 +52,7 @@ def test_a_unit_that_is_not_there_says_so(lun):
 
 
 def test_the_well_known_unit_lists_the_others_and_does_nothing_else():
-    """D16, SPC-4 §8.2: REPORT LUNS, INQUIRY, TEST UNIT READY and REQUEST SENSE."""
+    """SPC-4 §8.2: REPORT LUNS, INQUIRY, TEST UNIT READY and REQUEST SENSE."""
     talk = full_feature(luns=(0, 3))
     room = {"read": True, "expected_data_transfer_length": 64, "lun": W_LUN}
 
@@ -113,7 +113,7 @@ def test_sense_comes_in_the_format_that_was_asked_for():
 
 
 def test_a_parameter_list_may_come_as_immediate_data_or_be_asked_for():
-    """A15: UNMAP of one extent, both ways."""
+    """UNMAP of one extent, both ways."""
     extent = bytes.fromhex("0016001000000000") + (1).to_bytes(8) + (2).to_bytes(4) + bytes(4)
     unmap = cdb("42000000000000001800")
     for immediate in (True, False):
@@ -133,7 +133,7 @@ def test_a_parameter_list_may_come_as_immediate_data_or_be_asked_for():
 
 
 def test_an_empty_list_is_good():
-    """A15: parameter list length 0."""
+    """Parameter list length 0."""
     talk = full_feature()
 
     talk.initiator(command(1, cdb("42"), write=True), command(2, cdb("5510"), write=True))
@@ -142,7 +142,7 @@ def test_an_empty_list_is_good():
 
 
 def test_a_list_that_is_announced_and_not_sent_is_asked_for():
-    """A15: F=1, no data, InitialR2T=No."""
+    """F=1, no data, InitialR2T=No."""
     talk = full_feature(InitialR2T="No")
 
     talk.initiator(command(1, cdb("42000000000000001800"), write=True, expected_data_transfer_length=24))
@@ -151,7 +151,7 @@ def test_a_list_that_is_announced_and_not_sent_is_asked_for():
 
 
 def test_a_write_that_was_promised_without_data_is_asked_for():
-    """A15: EDTL=512, F=1, no data, InitialR2T=No."""
+    """EDTL=512, F=1, no data, InitialR2T=No."""
     talk = full_feature(InitialR2T="No")
 
     talk.initiator(write(1))
@@ -173,7 +173,7 @@ def test_a_write_that_was_promised_without_data_is_asked_for():
     ],
 )
 def test_errors_of_the_disk_become_sense_and_the_session_lives(number, reading, writing):
-    """F6: in reads, in writes, in flushes; and the next command is served."""
+    """In reads, in writes, in flushes; and the next command is served."""
     talk = full_feature()
     talk.disk.cached = talk.disk.settled = False
 
@@ -192,7 +192,7 @@ def test_errors_of_the_disk_become_sense_and_the_session_lives(number, reading, 
 
 
 def test_a_write_that_fails_in_the_middle_takes_no_more_of_its_data():
-    """F6: the rest of the burst is swallowed, nothing else of it is written."""
+    """The rest of the burst is swallowed, nothing else of it is written."""
     talk = full_feature(ImmediateData="No")
     talk.disk.settled = False
     talk.disk.next_errors.extend([0, errno.ENOSPC])
@@ -209,7 +209,7 @@ def test_a_write_that_fails_in_the_middle_takes_no_more_of_its_data():
 
 
 def test_a_disk_out_of_budget_refuses_what_is_new_and_takes_what_is_not(tmp_path):
-    """F6, 07/27/07: Linux tells the application "no space left"; overwriting goes on."""
+    """07/27/07: Linux tells the application "no space left"; overwriting goes on."""
     paths = OverlayPaths(str(tmp_path), OverlayId("d", "session1", 0), boot=bytes(16))
     talk = full_feature(blocks=1024, disk=Disk(Blank(1024), paths, 2 * 4096))
 
@@ -223,7 +223,7 @@ def test_a_disk_out_of_budget_refuses_what_is_new_and_takes_what_is_not(tmp_path
 
 
 def test_a_bug_of_ours_in_a_thread_ends_the_session_and_frees_the_range():
-    """I-9: what is neither an OSError nor SCSI's business goes up; the sectors it held are free again."""
+    """What is neither an OSError nor SCSI's business goes up; the sectors it held are free again."""
     talk = full_feature()
     other = talk.another()
     talk.held, talk.disk.settled = True, False
@@ -252,7 +252,7 @@ def test_force_unit_access_flushes_before_the_answer():
 
 
 def test_writes_to_the_same_sectors_from_two_sessions_are_never_mixed():
-    """F17: the second begins when the first has ended, and a reader sees the one or the other."""
+    """The second begins when the first has ended, and a reader sees the one or the other."""
     talk = full_feature()
     other = talk.another()
     for each in (talk, other):
@@ -304,7 +304,7 @@ def test_a_write_that_has_less_than_its_blocks_leaves_the_rest_of_the_last_one(e
 
 
 def test_part_of_a_block_waits_for_the_sectors_it_shares():
-    """F17: the rest of the block is read and written back, so nobody else may write it meanwhile."""
+    """The rest of the block is read and written back, so nobody else may write it meanwhile."""
     talk = full_feature(ImmediateData="No")
     other = talk.another()
     talk.held = other.held = True
@@ -337,7 +337,7 @@ def test_part_of_a_block_cannot_be_verified(expected):
 
 
 def test_write_data_that_is_asked_for_is_bounded_for_all_commands_together():
-    """I-7: 32 writes of a mebibyte; eight may be on their way, each end lets one more begin."""
+    """32 writes of a mebibyte; eight may be on their way, each end lets one more begin."""
     talk = full_feature(
         ImmediateData="No", MaxBurstLength=MIB, blocks=70000, limits=Limits(session_write_bytes=8 * MIB)
     )
@@ -357,7 +357,7 @@ def _any_order(talk, *expected):
 
 
 def test_data_that_waits_for_a_slow_disk_counts_as_well():
-    """I-7: what is buffered for threads and what was asked for, together."""
+    """What is buffered for threads and what was asked for, together."""
     talk = full_feature(
         ImmediateData="No", MaxBurstLength=MIB, blocks=70000, limits=Limits(session_write_bytes=2 * MIB)
     )
@@ -379,7 +379,7 @@ def test_data_that_waits_for_a_slow_disk_counts_as_well():
 
 
 def test_a_command_that_is_aborted_gives_its_share_to_the_next():
-    """I-7: the R2T of the first is out and will never be answered."""
+    """The R2T of the first is out and will never be answered."""
     talk = full_feature(
         ImmediateData="No", MaxBurstLength=MIB, blocks=70000, limits=Limits(session_write_bytes=2 * MIB)
     )
@@ -394,7 +394,7 @@ def test_a_command_that_is_aborted_gives_its_share_to_the_next():
 
 
 def test_unsolicited_data_that_finds_no_room_ends_with_task_set_full():
-    """I-7, SAM-5 §5.3.1: room is left for one burst, so that what needs an R2T can go on.
+    """SAM-5 §5.3.1: room is left for one burst, so that what needs an R2T can go on.
 
     Behind an ORDERED write that waits for its data, four commands fit and the fifth does not."""
     limits = Limits(session_write_bytes=2 * MIB, r2t_bytes=MIB)
@@ -419,7 +419,7 @@ def test_unsolicited_data_that_finds_no_room_ends_with_task_set_full():
 
 
 def test_what_came_too_early_and_what_waits_share_one_account():
-    """I-7: commands ahead of their turn are held with their data; together with the rest they stay below."""
+    """Commands ahead of their turn are held with their data; together with the rest they stay below."""
     limits = Limits(session_write_bytes=2 * MIB, r2t_bytes=MIB)
     talk = full_feature(
         InitialR2T="No", FirstBurstLength=256 * 1024, MaxBurstLength=MIB, blocks=70000, limits=limits
@@ -435,7 +435,7 @@ def test_what_came_too_early_and_what_waits_share_one_account():
 
 
 def test_parameter_lists_are_on_the_account_until_they_have_been_read():
-    """I-7: the list of an UNMAP."""
+    """The list of an UNMAP."""
     talk = full_feature(InitialR2T="Yes", ImmediateData="Yes")
     talk.held = True
     parameters = bytes([0, 22, 0, 16, 0, 0, 0, 0]) + bytes(8) + (8).to_bytes(4) + bytes(4)

@@ -14,7 +14,7 @@ PIECE = 256 * 1024
 
 
 def test_a_long_read_stops_when_nobody_takes_it():
-    """I-7: 32 MiB are asked for; what is produced is bounded by ``session_output_bytes`` and one piece."""
+    """32 MiB are asked for; what is produced is bounded by ``session_output_bytes`` and one piece."""
     talk = full_feature(blocks=65536)
     talk.stuck = True
 
@@ -27,7 +27,7 @@ def test_a_long_read_stops_when_nobody_takes_it():
 
 
 def test_many_long_reads_are_bounded_together():
-    """I-7: a window full of them costs no more than one."""
+    """A window full of them costs no more than one."""
     talk = full_feature(blocks=65536)
     talk.stuck = True
 
@@ -37,7 +37,7 @@ def test_many_long_reads_are_bounded_together():
 
 
 def test_reads_by_threads_are_bounded_together():
-    """I-7: what threads are reading will have to be sent as well."""
+    """What threads are reading will have to be sent as well."""
     talk = full_feature(blocks=65536)
     talk.held, talk.disk.cached = True, False
 
@@ -48,7 +48,7 @@ def test_reads_by_threads_are_bounded_together():
 
 
 def test_a_ping_is_answered_before_a_long_read_is_over():
-    """D4: it waits for what is queued already, and no longer."""
+    """It waits for what is queued already, and no longer."""
     talk = full_feature(blocks=65536)
     talk.stuck = True
     talk.initiator(read(1, blocks=65535))
@@ -106,7 +106,7 @@ def test_a_long_read_goes_through_base_and_overlay(tmp_path):
 
 
 def test_a_read_that_meets_a_write_in_a_thread_waits_for_it():
-    """F17: half old and half new is no sector."""
+    """Half old and half new is no sector."""
     talk = full_feature(blocks=8192)
     talk.held, talk.disk.settled = True, False
     talk.initiator(write(1, lba=1000, data=pattern(512)))
@@ -121,7 +121,7 @@ def test_a_read_that_meets_a_write_in_a_thread_waits_for_it():
 
 
 def test_an_error_in_the_middle_ends_the_read_and_not_the_session():
-    """F6: what was sent was sent; the status says that the rest is missing."""
+    """What was sent was sent; the status says that the rest is missing."""
     talk = full_feature(blocks=8192)
     talk.disk.cached = False
     talk.disk.next_errors.extend([0, 5])

@@ -140,7 +140,7 @@ IN_ORDER = st.sampled_from(
     cuts=st.lists(st.integers(0, 20_000), max_size=12),
 )
 def test_where_the_network_cuts_the_stream_does_not_matter(said, digests, cuts):
-    """A5: TCP promises bytes, not PDUs."""
+    """TCP promises bytes, not PDUs."""
     keys = {"HeaderDigest": digests, "DataDigest": digests}
     whole, cut, singly = (full_feature(blocks=BLOCKS, **keys) for _ in range(3))
     stream = b"".join(whole.pack(each) for each in said)
@@ -160,7 +160,7 @@ def test_where_the_network_cuts_the_stream_does_not_matter(said, digests, cuts):
 
 @pytest.mark.parametrize("digests", ["CRC32C", "None"])
 def test_a_header_that_comes_byte_by_byte_is_a_header(digests):
-    """A5: 48 segments of one byte each."""
+    """48 segments of one byte each."""
     talk = full_feature(HeaderDigest=digests, DataDigest=digests)
 
     for byte in talk.pack(write(1, data=pattern(512))):
@@ -320,7 +320,7 @@ def test_a_session_gets_so_many_pdus_and_then_it_is_somebody_elses_turn():
 
 
 def test_a_turn_stops_when_there_is_enough_to_send():
-    """I-7: 64 reads of 64 KiB would be 4 MiB; the outbox holds two, and half of it is enough."""
+    """64 reads of 64 KiB would be 4 MiB; the outbox holds two, and half of it is enough."""
     talk = full_feature(limits=Limits(command_window=64))
     stream = b"".join(talk.pack(read(tag, blocks=128)) for tag in range(64))
     view = memoryview(bytearray(stream))
@@ -354,7 +354,7 @@ def test_counting_survives_a_lost_connection():
 
 
 def test_what_was_answered_before_the_garbage_lies_in_the_outbox_and_is_taken_out_whole():
-    """I-5: after an error one ``take`` leaves nothing behind for the next session."""
+    """After an error one ``take`` leaves nothing behind for the next session."""
     talk = full_feature()
     other = talk.another()
     canary = b"canary of A.....".ljust(512, b"A")
@@ -370,7 +370,7 @@ def test_what_was_answered_before_the_garbage_lies_in_the_outbox_and_is_taken_ou
 
 
 def test_an_exception_of_ours_leaves_nothing_behind_either():
-    """I-5: half an answer in the outbox is taken out with the rest."""
+    """Half an answer in the outbox is taken out with the rest."""
     talk = full_feature()
     other = talk.another()
     talk.disk.content[:512] = b"A" * 512

@@ -65,7 +65,7 @@ def arrive(it: Wired, data: bytes) -> None:
 
 
 def test_a_session_that_crashes_leaves_nothing_in_the_outbox(wired):
-    """I-5, I-9: what one session had half said, no other session says."""
+    """What one session had half said, no other session says."""
     canary = b"canary of the one".ljust(512, b"A")
     wired.talk.disk.content[:512] = canary
     other = wired.another()
@@ -86,7 +86,7 @@ def test_a_session_that_crashes_leaves_nothing_in_the_outbox(wired):
 
 
 def test_what_was_right_before_the_garbage_is_answered(wired):
-    """A10: it was in order; and nothing is left in the outbox."""
+    """It was in order; and nothing is left in the outbox."""
     with pytest.raises(FramingLost):
         arrive(wired, wired.talk.pack(read(1)) + b"\xff" * 48)
 
@@ -95,7 +95,7 @@ def test_what_was_right_before_the_garbage_is_answered(wired):
 
 
 def test_a_large_pdu_that_is_not_whole_is_waited_for_and_not_polled():
-    """H6: the slice ended just before a PDU whose rest has not come: nothing to do until it does."""
+    """The slice ended just before a PDU whose rest has not come: nothing to do until it does."""
     it = wire_up(full_feature(), limits=Limits(turn_seconds=0.0))
     large = it.talk.pack(write(2, blocks=128, data=pattern(65536)))
     first = it.talk.pack(NopOut(immediate=True, initiator_task_tag=1))
@@ -118,7 +118,7 @@ def test_whole_pdus_that_are_left_over_are_not_waited_for():
 
 
 async def test_a_connection_may_be_cut_into_single_bytes(wired):
-    """A5: and other connections of the worker use the same buffer in between."""
+    """And other connections of the worker use the same buffer in between."""
     other = wired.another()
     stream = wired.talk.pack(write(1, blocks=2, data=pattern(1024))) + wired.talk.pack(read(2, blocks=2))
     for byte in stream:

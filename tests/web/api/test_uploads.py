@@ -215,7 +215,7 @@ async def test_a_file_with_another_hash_leaves_nothing(desk):
 
 
 async def test_what_is_given_up_leaves_nothing(desk):
-    """I6: at 99 %, too."""
+    """At 99 %, too."""
     made = await desk.announce()
     await desk.send(made["id"], FILE[:-1])
 
@@ -259,7 +259,7 @@ NONSENSE = [
 
 
 async def test_orders_that_make_no_sense_are_refused_and_leave_nothing(desk):
-    """I6: names, and lengths that lie."""
+    """Names, and lengths that lie."""
     for order, status in NONSENSE:
         await desk.announce(status=status, **order)
 
@@ -318,7 +318,7 @@ async def test_an_upload_that_stopped_a_day_ago_is_swept_a_newer_one_is_not(desk
 
 
 async def test_a_raw_image_stays_raw_whatever_it_begins_with(desk):
-    """I5."""
+    """The order says what it is; nobody looks at the bytes again."""
     made = await desk.announce(FILE, format="raw")
     await desk.send(made["id"], FILE)
     await desk.finish(made["id"])
