@@ -32,6 +32,7 @@ from fuzz.remote.link import Answer
 from fuzz.steps import command_name
 
 R2T, ASYNC, REJECT = 0x31, 0x32, 0x3F
+FAR = 1 << 16
 NAMES = {
     NOP_IN: "NOP-In", RESPONSE: "SCSI Response", MANAGED: "Task Management Response",
     TEXT_IN: "Text Response", DATA_IN: "Data-In", LOGGED_OUT: "Logout Response", R2T: "R2T",
@@ -166,7 +167,7 @@ class Judge:
         else:
             self.tainted = self.tainted or f"CmdSN {distance:+d}"
             self.loose.add(int.from_bytes(it[16:20]))
-        if ahead(self.top, number) >= 0:
+        if 0 <= ahead(self.top, number) < FAR:  # beyond, no window is that wide
             self.top = (number + 1) & MASK
 
     def _manage(self, it: bytes) -> None:
@@ -179,7 +180,7 @@ class Judge:
                     session.abandon(task)
         self.loose.add(wanted)
         ahead_of = int.from_bytes(it[32:36])
-        if function == 1 and ahead(self.top, ahead_of) >= 0:
+        if function == 1 and 0 <= ahead(self.top, ahead_of) < FAR:
             self.top = (ahead_of + 1) & MASK  # §11.5.1: a command that has not come counts as received
         if function in (6, 7, 8):
             for session in self.siblings:
@@ -327,8 +328,13 @@ class Judge:
     def _stopped(self) -> bool:
         """Does an ORDERED task wait for write data, its own or of one before it?  Then others wait, too."""
         tasks = [task for s in self.siblings for task in (*s.tasks.values(), *s.ghosts)]
-        waiting = any(task.writes and task.received < task.expected for task in tasks)
-        return waiting and not all(task.simple for task in tasks)
+        return self.unfed and not all(task.simple for task in tasks)
+
+    @property
+    def unfed(self) -> bool:
+        """Is there a task, here or in a session beside us, that may wait for write data?"""
+        tasks = [task for s in self.siblings for task in (*s.tasks.values(), *s.ghosts)]
+        return any(task.writes and task.received < task.expected for task in tasks)
 
     def end(self) -> None:
         """The connection is gone, and all that was under way on it."""

@@ -165,6 +165,7 @@ class Talk:
 
     def _open(self, speaker: Speaker, entry: Entry) -> None:
         answer_facts = entry.facts
+        self.evidence = Evidence()
         if answer_facts is None:
             raise RuntimeError("not logged in")
         speaker.link.header_digest = answer_facts.header_digest
@@ -237,7 +238,7 @@ class Talk:
                 return False
             waiting = any(t.ttt is not None or t.unsolicited for t in judge.tasks.values())
             if time.monotonic() > until or (waiting and not self._hear(speaker, 0.05)):
-                if not judge.tainted and not waiting:
+                if not judge.tainted and not waiting and not judge.unfed:
                     self.complain("the command window stays closed", f"MaxCmdSN {judge.max_cmd_sn:08x}")
                 return waiting and not self._overdue(speaker, judge)
             self._hear(speaker, 0.05)
@@ -300,7 +301,9 @@ class Talk:
             if honest_end and not any(kind == LOGGED_OUT for kind, _ in judge.owed):
                 break
             self._hear(speaker, 0.05)
-        if honest_end and any(kind == LOGGED_OUT for kind, _ in judge.owed):
+        unanswered = [tag for kind, tag in judge.owed if kind == LOGGED_OUT]
+        if honest_end and unanswered:
+            self.evidence = Evidence(speaker.who, silent=(speaker.who, unanswered[0]))
             self.complain(
                 "no answer: Logout Response", "and no end of the connection" if not speaker.over else "closed"
             )

@@ -150,7 +150,7 @@ class FarJudge(Judge):
         flags, status = answer.header[1], answer.header[3]
         sn, offset, count = (answer.word(at) for at in (36, 40, 44))
         name, end = command_name(task.cdb), offset + len(answer.data)
-        if task.tag not in self.loose or task.clean:
+        if task.tag not in self.doubled and (task.tag not in self.loose or task.clean):
             if not task.reads:
                 self.complain(f"Data-In for {name}", "a command that reads nothing")
             if sn != task.data_sn:
@@ -297,7 +297,7 @@ class FarJudge(Judge):
     def _content(self, task: FarTask, name: str) -> None:
         disk, cdb, data = task.disk, task.cdb, bytes(task.answer)
         if cdb[0] in effects.READS:
-            if isinstance(disk, FarDisk) and not task.mixed:
+            if isinstance(disk, FarDisk) and not task.mixed and task.tag not in self.doubled:
                 first, _ = effects.extent(cdb)
                 wrong = disk.complaint(first << disk.shift, data)
                 if wrong:

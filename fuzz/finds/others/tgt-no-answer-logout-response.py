@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """no answer: Logout Response: closed
 
-Found at: iscsi://127.0.0.1:55353/iqn.2025-01.pub.fuzz:disk/1
+Found at: iscsi://127.0.0.1:32771/iqn.2025-01.pub.fuzz:disk/1
 Run it by hand against a target that you may break:
 
     python3 tgt-no-answer-logout-response.py HOST PORT [SECRET [TARGET-NAME]]
@@ -15,8 +15,8 @@ HOST, PORT = sys.argv[1], int(sys.argv[2])
 SECRET = sys.argv[3].encode() if len(sys.argv) > 3 else b""
 NAMED = b'iqn.2025-01.pub.fuzz:disk'
 TARGET = sys.argv[4].encode() if len(sys.argv) > 4 else NAMED
-VERDICT = ("answer", [(0, 24), (36, 48)])
-EVIDENCE = bytes.fromhex("23870000000001148000006a000002000000000700000000000000000000000100000002000000000000000000000000")  # the answer that should not be, its first bytes
+VERDICT = ("silent", (0, 11))
+EVIDENCE = bytes.fromhex("")  # the answer that should not be, its first bytes
 PATIENCE = 3
 NAMES = {0x20: "NOP-In", 0x21: "SCSI Response", 0x22: "Task Management Response", 0x23: "Login Response",
          0x24: "Text Response", 0x25: "Data-In", 0x26: "Logout Response", 0x31: "R2T", 0x32: "Async Message",
@@ -226,8 +226,8 @@ try:
     connect(0)
     login(0, 'LoginRequest, tag 00000007, immediate, with 388 bytes', bytes.fromhex("43870000000001848000006a000000000000000700000000000000010000000000000000000000000000000000000000"), b'InitiatorName=iqn.1993-08.org.debian:01:liar0\x00SessionType=Normal\x00TargetName=iqn.2025-01.pub.fuzz:disk\x00HeaderDigest=None\x00DataDigest=None\x00InitialR2T=Yes\x00ImmediateData=Yes\x00MaxBurstLength=16776192\x00FirstBurstLength=65536\x00MaxRecvDataSegmentLength=65536\x00MaxOutstandingR2T=1\x00DefaultTime2Wait=2\x00ErrorRecoveryLevel=0\x00MaxConnections=1\x00DataPDUInOrder=Yes\x00DataSequenceInOrder=Yes\x00DefaultTime2Retain=0\x00')
     say(0, 'TextRequest, tag 00000008, immediate, with 42 bytes', bytes.fromhex("448000000000002a000000000000000000000008ffffffff000000010000000100000000000000000000000000000000"), bytes.fromhex("53656e64546172676574733d69716e2e323032352d30312e7075622e736373697075623a626c616e6b000000"), wait=0)
-    say(0, 'LogoutRequest, tag 0000000b, immediate', bytes.fromhex("468000000000000000000000000000000000000b00000000000000010000000100000000000000000000000000000000"), wait=0)
-    wait(0.5)
+    say(0, 'LogoutRequest, tag 0000000b, immediate', bytes.fromhex("468000000000000000000000000000000000000b00000000000000010000000100000000000000000000000000000000"))
+    wait(3)
 except OSError as error:
     print(f"  {error}")
 
