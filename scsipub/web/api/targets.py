@@ -10,7 +10,7 @@ from scsipub.web.api.answers import AttemptPage, LunPage, NewTarget, Target, Tar
 from scsipub.web.api.answers import Lun as LunAnswer
 from scsipub.web.api.bounds import FEW_ITEMS, After, Key, Limit, Lun, OfTenant, TargetId
 from scsipub.web.api.calls import ABOUT, BEARER, CHANGES, Call
-from scsipub.web.api.orders import ResizeOrder, SuspendOrder, TargetOrder
+from scsipub.web.api.orders import LunOrder, ResizeOrder, SuspendOrder, TargetOrder
 
 
 @get("/targets", summary="Rented targets, from the oldest on", security=BEARER, responses=ABOUT)
@@ -106,6 +106,28 @@ async def luns(
     return cattrs.structure(answer, LunPage)
 
 
+@post(
+    "/targets/{target_id:str}/luns",
+    summary="One more, with the lowest free number; sessions see it at once",
+    security=BEARER,
+    responses=CHANGES,
+)
+async def add(
+    call: NamedDependency[Call], target_id: TargetId, data: JSONBody[LunOrder], key: Key = None
+) -> Target:
+    return cattrs.structure(await call("lun.add", {"id": target_id, **attrs.asdict(data)}, key), Target)
+
+
+@delete(
+    "/targets/{target_id:str}/luns/{lun:int}",
+    summary="Take it away, with all that was written to it",
+    security=BEARER,
+    responses=CHANGES,
+)
+async def remove(call: NamedDependency[Call], target_id: TargetId, lun: Lun) -> None:
+    await call("lun.remove", {"id": target_id, "lun": lun})
+
+
 @get("/targets/{target_id:str}/luns/{lun:int}", summary="One of them", security=BEARER, responses=ABOUT)
 async def lun(call: NamedDependency[Call], target_id: TargetId, lun: Lun) -> LunAnswer:
     return cattrs.structure(await call("lun.show", {"id": target_id, "lun": lun}), LunAnswer)
@@ -132,6 +154,8 @@ HANDLERS = [
     attempts,
     all_attempts,
     luns,
+    add,
     lun,
     resize,
+    remove,
 ]

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+import trio
 
 MIB = 1 << 20
 
@@ -99,3 +100,69 @@ async def test_a_position_that_we_did_not_make_is_not_there(town, after):
 
     assert answer.status_code in (400, 404)
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_units_come_and_go(town):
+    at, who = f"/api/v1/targets/{town.ada.target}/luns", town.ada.headers
+
+    added = await town.post(at, json={"size": MIB}, headers=who)
+    assert (added.status_code, [lun["lun"] for lun in added.json()["luns"]]) == (201, [0, 1])
+    assert (await town.delete(f"{at}/1", headers=who)).status_code == 204
+    assert [lun["lun"] for lun in (await town.get(at, headers=who)).json()["items"]] == [0]
+    assert (await town.delete(f"{at}/1", headers=who)).status_code == 404
+
+
+async def test_the_same_key_is_the_same_answer_also_for_two_at_once(town):
+    headers = town.ada.headers | {"Idempotency-Key": "k1"}
+    answers = []
+
+    async def rent():
+        answers.append(await town.post("/api/v1/targets", json={"size": MIB}, headers=headers))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rent)
+        nursery.start_soon(rent)
+    answers.sort(key=lambda answer: answer.status_code)
+    again = await town.post("/api/v1/targets", json={"size": MIB}, headers=headers)
+    other = await town.post("/api/v1/targets", json={"size": 2 * MIB}, headers=headers)
+
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert again.json() == answers[0].json()
+    assert other.status_code == 409
+    neighbour = town.bob.headers | {"Idempotency-Key": "k1"}
+    assert (await town.post("/api/v1/targets", json={"size": MIB}, headers=neighbour)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"size": "1048576"},
+        {"size": MIB, "colour": "red"},
+        {"luns": [{"size": MIB, "colour": "red"}]},
+        {"size": 511},
+        {"size": MIB, "alias": "a\nb"},
+        {"size": MIB, "alias": "a\0b"},
+        {"images": "one"},
+        {"size": MIB, "mutual": 1},
+        [],
+        None,
+        "text",
+    ],
+)
+async def test_what_does_not_fit_is_refused_with_its_place(town, body):
+    answer = await town.post("/api/v1/targets", json=body, headers=town.ada.headers)
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+
+
+async def test_a_token_without_the_scope_is_told_which(town):
+    made = await town.post("/api/v1/tokens", json={"scopes": ["targets:read"]}, headers=town.ada.headers)
+    reader = {"Authorization": f"Bearer {made.json()['token']}"}
+
+    refused = await town.post("/api/v1/targets", json={"size": MIB}, headers=reader)
+
+    assert (await town.get("/api/v1/targets", headers=reader)).status_code == 200
+    assert refused.status_code == 403 and "targets:write" in refused.json()["detail"]
+    more = await town.post("/api/v1/tokens", json={"scopes": ["admin"]}, headers=town.ada.headers)
+    assert more.status_code == 403

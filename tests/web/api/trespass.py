@@ -26,7 +26,8 @@ OPERATORS = {"upload_id": "9c1185a5c5e9fc54", "import_id": "9c1185a5c5e9fc54"}
 
 def canaries(other: Any) -> tuple[str, ...]:
     """Text that only an answer about the other tenant's things contains."""
-    things = (other.id, other.token_id, other.target, other.session, other.tier, other.name)
+    # The name as a whole string: three letters of it may stand in anybody's random id.
+    things = (other.id, other.token_id, other.target, other.session, other.tier, f'"{other.name}"')
     return (*things, f"alias-of-{other.name}", f"iqn.{other.name}")
 
 
