@@ -7,13 +7,14 @@ from typing import Any
 from litestar import Litestar, asgi
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.exceptions import HTTPException
 
 from scsipub.web import health, live, pages, pages_admin, pages_images, pages_targets, pages_tenants
 from scsipub.web.api import document
 from scsipub.web.api.router import router
 from scsipub.web.asking import Asking
 from scsipub.web.guard import BODY_BYTES, Guard
-from scsipub.web.pages_signin import pages_router
+from scsipub.web.pages_signin import of_unknown, pages_router
 from scsipub.web.pages_visits import Tries, Visits
 from scsipub.web.problems import HANDLERS as PROBLEMS
 from scsipub.web.tunnel import Tunnels
@@ -48,7 +49,7 @@ def make_app(asking: Asking, tunnels: Tunnels) -> Guard:
                 "feed": always(live.Feed(asking)),
             },
             state=State({"visits": visits, "trusted": tunnels.trusted}),
-            exception_handlers=PROBLEMS,
+            exception_handlers={**PROBLEMS, HTTPException: of_unknown},
             openapi_config=document.config(),
             request_max_body_size=BODY_BYTES,
             # Tracebacks are written by ``problems``, once each, and never shown to a client.

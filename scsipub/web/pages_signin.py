@@ -112,8 +112,8 @@ async def login(
     token, next = str(said.get("token", "")).strip(), local_path(str(said.get("next", ""))) or ""
     client, now = client_of(request), trio.current_time()
     if not tries.may(client.address, now):
-        wrong = "That were many tokens that are not known. Wait a minute, then try again."
-        return page("login.html", 429, {"Retry-After": str(int(TRY_SECONDS))}, next=next, wrong=wrong)
+        words = "That were many tokens that are not known. Wait a minute, then try again."
+        return page("login.html", 429, {"Retry-After": str(int(TRY_SECONDS))}, next=next, wrong=words)
     try:
         if not 0 < len(token) <= LONGEST_TOKEN:
             raise Refused("unauthorised", "")
@@ -122,8 +122,8 @@ async def login(
         if error.code != "unauthorised":
             raise
         tries.failed(client.address, now)
-        wrong = "This token is not known, or it is no longer valid."
-        return page("login.html", 403, next=next, wrong=wrong)
+        words = "This token is not known, or it is no longer valid."
+        return page("login.html", 403, next=next, wrong=words)
     visits.close(cookie_of(request))
     answer = see(next or who.home)
     answer.cookies.append(
@@ -168,8 +168,14 @@ def of_stranger(request: Asked, error: SignInFirst) -> Response[Any]:
     return see(f"/login?next={asked}" if local_path(asked) and asked != "/logout" else "/login")
 
 
+def wrong(request: Asked, code: int, title: str, why: str, back: str | None = None) -> Response[str]:
+    """What went wrong, for people; still signed in if they were."""
+    visit = visit_of(request.app.state.visits, request)
+    return page("wrong.html", code, visit=visit, title=title, why=why, back=back)
+
+
 def of_forgery(request: Asked, error: Forged) -> Response[str]:
-    return page("wrong.html", 403, title="Not sent", why=str(error), back=None)
+    return wrong(request, 403, "Not sent", str(error))
 
 
 def of_refusal(request: Asked, error: Refused) -> Response[Any]:
@@ -187,7 +193,7 @@ def of_refusal(request: Asked, error: Refused) -> Response[Any]:
         "busy": (429, "Too much at once"),
         "unavailable": (503, "Not now"),
     }.get(error.code, (400, "Not like this"))
-    return page("wrong.html", status, title=title, why=str(error), back=local_referer(request))
+    return wrong(request, status, title, str(error), local_referer(request))
 
 
 def local_referer(request: Asked) -> str | None:
@@ -206,12 +212,20 @@ def of_silence(request: Asked, error: Unanswered) -> Response[str]:
 
 def of_http(request: Asked, error: HTTPException) -> Response[str]:
     title = "Not there" if error.status_code == 404 else "Not like this"
-    return page("wrong.html", error.status_code, title=title, why=error.detail, back=None)
+    return wrong(request, error.status_code, title, error.detail if error.status_code != 404 else "")
+
+
+def of_unknown(request: Asked, error: HTTPException) -> Response[Any]:
+    """Where there is nothing at all: a page for who reads pages, a problem for programs."""
+    reads_pages = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith(
+        "/api/"
+    )
+    return of_http(request, error) if reads_pages else problems.of_http(request, error)
 
 
 def of_bug(request: Asked, error: Exception) -> Response[str]:
     problem = problems.of_bug(request, error).content
-    return page("wrong.html", 500, title="Our mistake", why=problem.detail, back=None)
+    return wrong(request, 500, "Our mistake", problem.detail)
 
 
 HANDLERS: dict[Any, Any] = {

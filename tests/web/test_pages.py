@@ -74,3 +74,14 @@ async def test_a_page_over_tls_offers_the_tunnel_through_it(site):
 
     assert "scsipub connect wss://disks.example.org --target" in (await site.get("/", headers=behind)).text
     assert "wss://" not in (await site.get("/")).text
+
+
+async def test_where_nothing_is_people_get_a_page_and_programs_a_problem(site):
+    people = await site.get("/nonsense", headers={"Accept": "text/html,*/*"})
+    programs = await site.get("/nonsense")
+    api = await site.get("/api/v1/nonsense", headers={"Accept": "text/html"})
+
+    assert (people.status_code, people.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no such page." in people.text
+    for answer in (programs, api):
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")

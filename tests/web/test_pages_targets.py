@@ -186,3 +186,8 @@ async def test_a_disk_that_is_added_is_one_thing(ada):
     for said in ({}, {"size": "1", "image": "readme"}, {"size": "x"}):
         assert (await ada.send(f"{ada.path}/add", **said)).status_code == 400, said
     assert len((await ada.ask("target.show", id=ada.ada.target))["luns"]) == 1
+
+
+async def test_who_is_signed_in_stays_so_where_something_went_wrong(ada):
+    for page in (await ada.get("/targets/no-such"), await ada.send(f"{ada.path}/resize", size="x")):
+        assert "Sign out" in page.text and "Sign in" not in page.text
