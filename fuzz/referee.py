@@ -416,6 +416,8 @@ class Referee(Guard):
 
     def unfinished(self) -> None:
         """Nothing is under way any more: tasks that are left must wait for their initiator."""
+        if self.lax:  # its answers have not been looked at
+            return
         waiting = [t for t in self.tasks.values() if t.ttt is not None or t.unsolicited]
         if self.tasks and not waiting:
             task = next(iter(self.tasks.values()))
