@@ -43,7 +43,7 @@ def by_hand(stand: Stand, program: Path) -> bool:
     address = private.address
     words = [sys.executable, str(program), address.host, str(address.port), address.secret, address.target]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 1 and "IT HAPPENED AGAIN" in done.stdout
