@@ -40,6 +40,8 @@ class Limits:
     penalty_malformed: float = limit(10.0, "how long a source that sent garbage is refused")
     penalty_crash: float = limit(90.0, "how long a source that crashed a session of ours is refused")
     tunnels: int = limit(1000, "WebSocket tunnels at once: one process carries them all", most=1900)
+    poison_deaths: int = limit(3, "workers that crash over one disk before it is shut away ...", least=2)
+    poison_seconds: float = limit(600.0, "... counted over this time, and shut away for as long", least=1)
     penalty_entries: int = limit(65536, "sources remembered; beyond it the oldest is forgiven")
 
     # -- login -------------------------------------------------------------------------------------------

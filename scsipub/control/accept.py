@@ -37,6 +37,7 @@ class Guest:
     worker: tuple[int, int]
     logged_in: bool = False
     tunnel: bool = False
+    proven: tuple[str, str] | None = None  # for which target, and as whom, by its CHAP response
     wants: tuple[str, str] | None = None  # target and initiator of a login of which we do not know the end
 
 

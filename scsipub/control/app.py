@@ -36,6 +36,7 @@ from scsipub.control.placement import Place, Placement
 from scsipub.control.rentals import Rentals
 from scsipub.control.sources import Sources
 from scsipub.control.state import StateDir
+from scsipub.control.suspects import Suspects, suspect_of
 from scsipub.control.tls import TlsPortals
 from scsipub.control.usage import Usage
 from scsipub.control.web import DRAIN_SECONDS as WEB_DRAIN
@@ -78,6 +79,7 @@ class Control:
         self.catalogue = Catalogue(config, instance)
         self.placement = Placement(config.limits.grace_seconds)
         self.sources = Sources(config.limits, random.random)
+        self.suspects = Suspects(config.limits)
         self.complaints = Complaints(config.limits, say)
         self.desk = Desk(self)
         self.janitor = Janitor(self)
@@ -134,6 +136,7 @@ class Control:
         """Called when the process is reaped: nothing of it writes any more."""
         place = (worker.index, worker.incarnation)
         now = monotonic()
+        self._suspect(self.suspects.served_by(place, exit), now)
         lost = self.placement.worker_died(place, now)
         self.session_news.unpark_all()
         self.load.pop(place, None)
@@ -144,6 +147,21 @@ class Control:
                 self.sources.leaves(guest.source, now, logged_in=guest.logged_in)
         if lost:
             say("worker lost", worker=worker.index, sessions=len(lost), why=str(exit.reason))
+
+    def _suspect(self, session: str, now: float) -> None:
+        """A worker has crashed over this session, if there is one of that id."""
+        record = self.placement.records.get(session)
+        if record is None:
+            return
+        if not record.target.shared:
+            self.sources.punish(record.key[1], self.config.limits.penalty_crash, now)
+        if self.suspects.blame(suspect_of(record.target.shared, record.key), now):
+            say(
+                "target quarantined",
+                target=record.target.name,
+                initiator="" if record.target.shared else record.key[0],
+                seconds=self.config.limits.poison_seconds,
+            )
 
     def _worker_said(self, index: int, line: bytes) -> None:
         say("worker", worker=index, line=line.decode("utf-8", "replace"))

@@ -33,6 +33,7 @@ class Cause(enum.StrEnum):
     BUDGET = "budget"
     TAKE_TURNS = "take-turns"
     IMAGE_GONE = "image-gone"
+    QUARANTINED = "quarantined"
     LATE = "too-late"
     OTHER = "other"
 
@@ -107,6 +108,10 @@ EXPLAINED: Mapping[Cause, Explained] = {
         'echo "InitiatorName=$$(iscsi-iname)" | sudo tee /etc/iscsi/initiatorname.iscsi',
     ),
     Cause.IMAGE_GONE: Explained("The image below the target is gone: $why.", "scsipub image list"),
+    Cause.QUARANTINED: Explained(
+        "Several workers in a row have crashed while they served this disk. It is shut away for a while, so "
+        "that others are left in peace; the operator's log has the rest."
+    ),
     Cause.LATE: Explained(
         "The login did not come to its end in time: the network lost it, or the initiator waited.",
         f"{_UPDATE} node.conn[0].timeo.login_timeout -v 30",

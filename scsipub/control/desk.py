@@ -3,6 +3,7 @@
 One instance; its handlers are bound to the worker that calls.  Answers come from the catalogue and the
 placement; nothing here looks at what a stranger sent beyond the few fields that a worker has cut out."""
 
+import enum
 import os
 import sys
 import uuid
@@ -20,6 +21,7 @@ from scsipub.control.causes import Cause
 from scsipub.control.identities import refusal
 from scsipub.control.login_journal import LoginJournal
 from scsipub.control.placement import Key, Place, Record
+from scsipub.control.suspects import suspect_of
 from scsipub.iscsi.chap import judge
 from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
 from scsipub.iscsi.login_records import AskSecrets
@@ -37,6 +39,15 @@ RIVAL_SECONDS = 3.0
 MOST_RIVALS = 8
 
 
+class Rivals(enum.Enum):
+    """What became of earlier sessions of the same initiator."""
+
+    NONE = "none in the way"
+    REPLACED = "one was replaced, and all it had begun has ended"
+    BUSY = "one was told to end, and still waits for its disk"
+    TAKE_TURNS = "two initiators of one name and ISID take turns"
+
+
 class Desk:
     """See the module."""
 
@@ -49,6 +60,7 @@ class Desk:
         place = (worker.index, worker.incarnation)
 
         def configure(params: Any, fds: list[int]) -> Any:
+            self.control.suspects.watch(place, fds)
             return self.settings(worker)
 
         def resolve(params: Any, fds: list[int]) -> Any:
@@ -110,6 +122,11 @@ class Desk:
             )
         if entry.closed is not None:
             return _refuse(*entry.closed, self.journal.why_closed(entry))
+        suspect = suspect_of(entry.shared, (ask["initiator"], ask["source"], entry.name))
+        if control.suspects.quarantined(suspect, monotonic()):
+            return _refuse(
+                LoginStatus.SERVICE_UNAVAILABLE, "it has taken too many workers along", Cause.QUARANTINED
+            )
         if entry.tls_required and not ask["tls"]:
             return _refuse(
                 LoginStatus.AUTHORIZATION_FAILURE, "the target is for TLS only", Cause.TLS_REQUIRED
@@ -142,6 +159,10 @@ class Desk:
         entry = control.catalogue.find(ask["target"])
         if entry is None:
             return _refuse(LoginStatus.NOT_FOUND, f"no target {ask['target']}", Cause.NOT_FOUND)
+        guest = control.guests.get(ask["connection"])
+        if entry.authenticated and guest is not None and guest.proven != (entry.name, ask["principal"]):
+            # A worker's word is not enough: strangers talk to workers.
+            return _refuse(LoginStatus.AUTHENTICATION_FAILURE, "nobody has proved to be that user here")
         if not entry.authenticated and not control.sources.may_open(ask["source"], now):
             return _refuse(LoginStatus.OUT_OF_RESOURCES, "too many sessions of one source", Cause.SOURCE)
         if not entry.shared and control.free_bytes() < control.config.limits.pool_reserve_bytes:
@@ -149,12 +170,12 @@ class Desk:
                 LoginStatus.OUT_OF_RESOURCES, "the file system of the overlays is nearly full", Cause.BUDGET
             )
         key = (ask["initiator"], sys.intern(ask["source"]), sys.intern(entry.name))
-        if not await self._rivals_gone(key, ask):
-            return _refuse(
-                LoginStatus.OUT_OF_RESOURCES,
-                "two initiators of one name and ISID take turns",
-                Cause.TAKE_TURNS,
-            )
+        rivals = await self._see_to_rivals(key, ask)
+        if rivals is Rivals.TAKE_TURNS:
+            return _refuse(LoginStatus.OUT_OF_RESOURCES, rivals.value, Cause.TAKE_TURNS)
+        if rivals is Rivals.BUSY:
+            # Its writes would land behind those of the session that replaces it.
+            return _refuse(LoginStatus.SERVICE_UNAVAILABLE, rivals.value, Cause.CHANGING)
         entry = control.catalogue.find(ask["target"])
         if entry is None or entry.closed is not None:
             return _refuse(LoginStatus.NOT_FOUND, "the target went while we waited", Cause.NOT_FOUND)
@@ -178,6 +199,7 @@ class Desk:
             self._give_units(record, entry)
         except KeyError as gone:
             return _refuse(LoginStatus.NOT_FOUND, f"image {gone} has been removed", Cause.IMAGE_GONE)
+        record.target = attrs.evolve(record.target, reinstated=rivals is Rivals.REPLACED)
         control.placement.claim(record)
         # Counted now, not when the worker says that it is open: many may ask before the first is.
         self._logged_in(record.connection)
@@ -209,13 +231,14 @@ class Desk:
         record.target = attrs.evolve(parked.target, session=record.session, luns=luns)
         record.returning = parked.written
 
-    async def _rivals_gone(self, key: Key, ask: Any) -> bool:
+    async def _see_to_rivals(self, key: Key, ask: Any) -> Rivals:
         """Earlier sessions of the same initiator: wait for the dead, reinstate what may be reinstated.
 
         An initiator that comes back at once may be faster than the news that its last session ended.  One
         that has proved who it is replaces its own session (RFC 7143 §6.3.5); one that has not replaces a
-        session only if that does not answer any more.  False: this has happened too often of late."""
+        session only if that does not answer any more."""
         placement = self.control.placement
+        replaced = []
         with trio.move_on_after(RIVAL_SECONDS):
             for rival in placement.rivals(key)[:MOST_RIVALS]:
                 while not rival.open and rival.session in placement.records:
@@ -225,13 +248,16 @@ class Desk:
                 proven = bool(ask["principal"]) and rival.principal == ask["principal"]
                 if same_port and proven:
                     if not placement.may_reinstate(key, monotonic(), self.control.config.limits):
-                        return False
+                        return Rivals.TAKE_TURNS
+                    replaced.append(rival.session)
                     await self.ask(rival, "kick")
                 elif await self.ask(rival, "still_there", probe=same_port):
                     continue
                 while rival.session in placement.records:
                     await self.control.session_news.park()
-        return True
+        if any(session in placement.records for session in replaced):
+            return Rivals.BUSY
+        return Rivals.REPLACED if replaced else Rivals.NONE
 
     async def ask(self, record: Record, method: str, **params: Any) -> bool:
         worker = self.control.worker_at(record.place)
@@ -266,6 +292,7 @@ class Desk:
     def check_secret(self, params: Any, fds: list[int]) -> Any:
         """Is the answer to our CHAP challenge right?  An unknown user takes as long as a wrong secret."""
         entry = self.control.catalogue.find(params["target"])
+        account = entry.account(params["user"]) if entry is not None else None
         mutual = params["mutual"]
         verdict = judge(
             AskSecrets(
@@ -276,10 +303,13 @@ class Desk:
                 response=bytes.fromhex(params["response"]),
                 mutual=(mutual["identifier"], bytes.fromhex(mutual["challenge"])) if mutual else None,
             ),
-            entry.account(params["user"]) if entry is not None else None,
+            account,
         )
+        guest = self.control.guests.get(params.get("connection", ""))
         if not verdict.ok:
-            self.journal.not_proven(params, entry)
+            self.journal.not_proven(params, known=account is not None)
+        elif guest is not None:
+            guest.proven = (params["target"], verdict.principal or "")
         return {
             "ok": verdict.ok,
             "principal": verdict.principal,

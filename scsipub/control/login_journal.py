@@ -48,13 +48,12 @@ class LoginJournal:
             guest.wants = None if settled else (ask["target"], ask["initiator"])
         return verdict
 
-    def not_proven(self, said: Any, entry: Entry | None) -> None:
-        """CHAP failed."""
+    def not_proven(self, said: Any, *, known: bool) -> None:
+        """CHAP failed; ``known``: there is such a user."""
         guest = self.control.guests.get(said.get("connection", ""))
         if guest is None or guest.wants is None:
             return
         (target, initiator), guest.wants = guest.wants, None
-        known = entry is not None and entry.account(said["user"]) is not None
         cause = Cause.WRONG_SECRET if known else Cause.UNKNOWN_USER
         status = LoginStatus.AUTHENTICATION_FAILURE
         self._note(target, initiator, guest.source, cause, status, "CHAP failed", user=said["user"])

@@ -109,6 +109,7 @@ class TargetDescriptor(_Json):
     shared: bool = False
     alias: str = ""
     nexus: str = "name"  # who is one initiator to reservations: its name, or its "initiator-port"
+    reinstated: bool = False  # this session has replaced an earlier one of the same initiator
     auth: AuthDescriptor = attrs.field(factory=AuthDescriptor)
     rates: Rates = attrs.field(factory=Rates)
 

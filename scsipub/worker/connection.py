@@ -18,6 +18,7 @@ from scsipub.errors import FramingLost
 from scsipub.iscsi.outbox import Segment
 from scsipub.target.nexus import Nexus
 from scsipub.target.turn import turn
+from scsipub.worker.blackbox import NAME, NOBODY, name_of
 from scsipub.worker.blocking import run_job
 from scsipub.worker.output import Output, PeerGone
 from scsipub.worker.tls import AnySocket
@@ -54,6 +55,7 @@ class Connection:
         "large",
         "large_have",
         "more",
+        "name",
         "nexus",
         "nursery",
         "output",
@@ -66,8 +68,11 @@ class Connection:
         "worker",
     )
 
-    def __init__(self, worker: "Worker", sock: AnySocket, nexus: Nexus, tail: bytes) -> None:
+    def __init__(
+        self, worker: "Worker", sock: AnySocket, nexus: Nexus, tail: bytes, session: str = ""
+    ) -> None:
         self.worker = worker
+        self.name = name_of(session)
         self.sock = sock
         self.nexus = nexus
         self.output = Output(sock)
@@ -238,6 +243,7 @@ class Connection:
         counters, done = nexus.session.counters, nexus.session.counters.operations
         at = 0
         self.in_turn = True
+        worker.serving.page[:NAME] = self.name
         try:
             while True:
                 before, at = at, turn(nexus, view, at, end, now)
@@ -266,6 +272,7 @@ class Connection:
             raise
         finally:
             self.in_turn = False
+            worker.serving.page[:NAME] = NOBODY
 
     def _keep_tail(self, view: memoryview, at: int, end: int) -> None:
         if at == end or self.nexus.session.closing:

@@ -36,6 +36,7 @@ from scsipub.target.discovery import PortalPolicy
 from scsipub.target.faulty import Faulty
 from scsipub.target.throttle import Throttle
 from scsipub.worker import changing
+from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.certificates import Certificates
 from scsipub.worker.latency import Latency
@@ -74,6 +75,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.out = Outbox()
+        self.serving = BlackBox()
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.sessions = DynamicSupervisor(name="sessions")
         self.live: dict[str, Live] = {}
@@ -410,7 +412,7 @@ async def serve(channel_fd: int) -> None:
     """The life of the process."""
     worker = Worker()
     async with child_channel(channel_fd, worker.handlers()) as control:
-        settings = await control.call("configure", {})
+        settings = await control.call("configure", {}, fds=[worker.serving.fd])
         if not isinstance(settings, dict):
             raise SystemExit("control sent no settings")
         worker.configure(control, settings)

@@ -16,6 +16,7 @@ from scsipub.iscsi.login_records import Negotiated
 from scsipub.iscsi.numbering import serial_add
 from scsipub.iscsi.session import Session
 from scsipub.iscsi.text_exchange import TargetRecord
+from scsipub.scsi.attentions import NEXUS_LOSS, POWER_ON_OR_RESET
 from scsipub.scsi.ports import InitiatorPort
 from scsipub.target.descriptor import Arrival, TargetDescriptor
 from scsipub.target.discovery import PortalPolicy, records
@@ -56,7 +57,10 @@ async def open_session(worker: "Worker", login: Login, logged_in: LoggedIn, chil
             opened = await _open_units(worker, logged_in.target)
             target_port = login.arrival.portal + 1
             nexus = worker.units.connect(
-                opened, _port(logged_in.parameters, logged_in.target, target_port), target_port
+                opened,
+                _port(logged_in.parameters, logged_in.target, target_port),
+                target_port,
+                NEXUS_LOSS if logged_in.target.reinstated else POWER_ON_OR_RESET,
             )
         else:
             nexus = Nexus(worker.limits, {}, _nobody)
@@ -137,7 +141,7 @@ async def _begin(
         initiator=parameters.initiator_name,
         since=int(time.time()),
         began=monotonic(),
-        connection=Connection(worker, login.sock, nexus, logged_in.tail),
+        connection=Connection(worker, login.sock, nexus, logged_in.tail, logged_in.session),
         opened=opened,
         child=child,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from scsipub.limits import Limits
-from scsipub.scsi.attentions import POWER_ON_OR_RESET
+from scsipub.scsi.attentions import POWER_ON_OR_RESET, Attention
 from scsipub.scsi.identity import UnitConfig
 from scsipub.scsi.ports import InitiatorPort
 from scsipub.scsi.reservations import Change
@@ -242,14 +242,20 @@ class Units:
                     self.bases = {key: other for key, other in self.bases.items() if other is not base}
                     base.close()
 
-    def connect(self, opened: OpenTarget, port: InitiatorPort, target_port: int = 1) -> Nexus:
+    def connect(
+        self,
+        opened: OpenTarget,
+        port: InitiatorPort,
+        target_port: int = 1,
+        attention: Attention = POWER_ON_OR_RESET,
+    ) -> Nexus:
         """A nexus into every unit of the target.
 
         Its first command meets 29h/00h, whatever happened before: the one code that every initiator, the
-        simplest included, takes for "try again"."""
+        simplest included, takes for "try again".  Who has replaced its own session is told 29h/07h."""
         nexus = Nexus(self.limits, {}, _not_yet)
         for number, backing in opened.backings.items():
-            attach(nexus, number, backing, port, target_port)
+            attach(nexus, number, backing, port, target_port, attention)
         nexus.management.siblings = opened.nexuses  # joins them once it has a session
         nexus.throttle = opened.throttle
         opened.attached.append(nexus)
@@ -299,7 +305,14 @@ class Units:
         return [f"{target}, {error}" for target in list(self.shared) for error in self.release(target)]
 
 
-def attach(nexus: Nexus, number: int, backing: Backing, port: InitiatorPort, target_port: int) -> None:
+def attach(
+    nexus: Nexus,
+    number: int,
+    backing: Backing,
+    port: InitiatorPort,
+    target_port: int,
+    attention: Attention = POWER_ON_OR_RESET,
+) -> None:
     """One more unit for a nexus."""
     paths = nexus.paths
     lane = backing.unit.attach(
@@ -307,7 +320,7 @@ def attach(nexus: Nexus, number: int, backing: Backing, port: InitiatorPort, tar
         port=port,
         luns=paths.luns,
         peers=paths.peers,
-        attention=POWER_ON_OR_RESET,
+        attention=attention,
         target_port=target_port,
     )
     size = backing.medium.block_size

@@ -7,7 +7,8 @@ import pytest
 import trio
 
 from scsipub.config import ChapUser, LunConfig, TargetConfig
-from scsipub.iscsi.constants import LoginStatus
+from scsipub.iscsi.chap import digest
+from scsipub.iscsi.constants import ChapAlgorithm, LoginStatus
 from scsipub.limits import DEFAULT
 from supervisor.channel import CallError
 from tests.support.control_parts import NAME, keep
@@ -301,6 +302,65 @@ async def test_on_an_anonymous_target_nobody_is_replaced_who_still_answers(house
     ((method, params),) = house.workers[0].asked
     assert method == "still_there"
     assert params["probe"]
+
+
+async def test_who_replaces_a_session_is_told_so_and_who_does_not_is_not(house, autojump_clock):
+    """SPC-4 annex D: 29h/07h for its first command; only for who has replaced itself."""
+    _, first = await admitted(house, LOCKED, principal="ann")
+    guest, one = await admitted(house, LOCKED, principal="ann", isid="800000000002")
+    house.workers[0].answers["kick"] = True
+
+    async def dies_of_it():
+        while ("kick", {"id": session_of(one)}) not in house.workers[0].asked:
+            await trio.sleep(0.01)
+        await ends(house, guest, one)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dies_of_it)
+        _, again = await admitted(house, LOCKED, principal="ann", isid="800000000002")
+
+    told = [verdict["target"]["reinstated"] for verdict in (first, one, again)]
+    assert told == [False, False, True]
+
+
+async def test_nobody_is_let_in_before_the_session_that_it_replaces_has_ended(house, autojump_clock):
+    """RFC 7143 §6.3.5: its tasks end first; one that hangs in the disk might write behind the new ones."""
+    house.workers[0].answers["kick"] = True
+    guest, one = await admitted(house, LOCKED, principal="ann")
+    began = trio.current_time()
+
+    _, refused = await admitted(house, LOCKED, principal="ann")
+    waited = trio.current_time() - began
+    await ends(house, guest, one)
+    _, again = await admitted(house, LOCKED, principal="ann")
+
+    assert refused["refuse"] == LoginStatus.SERVICE_UNAVAILABLE
+    assert waited == pytest.approx(3.0, abs=0.1)
+    assert again["refuse"] is None
+
+
+async def test_a_workers_word_does_not_open_a_target_that_wants_a_secret(house):
+    """Strangers talk to workers: control has seen the response itself, for this target and this user."""
+    far = house.workers[0]
+    guest = house.arrives(SOURCE)
+    ask = house.ask(guest, LOCKED) | {"principal": "ann"}
+
+    async def shows(target, secret):
+        said = {"algorithm": 5, "identifier": 1, "challenge": "00" * 32, "mutual": None}
+        right = digest(ChapAlgorithm.MD5, 1, secret, bytes(32)).hex()
+        return await far.call(
+            "check_secret", {"connection": guest, "target": target, "user": "ann", "response": right} | said
+        )
+
+    verdicts = [await far.call("admit", ask)]
+    assert not (await shows(LOCKED, b"another secret 1"))["ok"]
+    verdicts.append(await far.call("admit", ask))
+    assert (await shows(LOCKED, USER.secret.encode()))["ok"]
+    verdicts.append(await far.call("admit", ask | {"principal": "bob"}))
+    verdicts.append(await far.call("admit", ask | {"connection": house.arrives(SOURCE)}))
+    assert [verdict["refuse"] for verdict in verdicts] == [LoginStatus.AUTHENTICATION_FAILURE] * 4
+
+    assert (await far.call("admit", ask))["target"] is not None
 
 
 async def test_two_hosts_of_one_name_do_not_replace_each_other_for_ever(house, autojump_clock):

@@ -101,12 +101,15 @@ class House:
         return guest
 
     def ask(self, guest: str, target: str, **fields: Any) -> dict[str, Any]:
-        """What a worker wants to know about a login."""
+        """What a worker wants to know about a login; ``principal``: who has proved to be that user."""
+        name = self.target(target) if ":" not in target else target
+        if fields.get("principal") and guest in self.control.guests:
+            self.control.guests[guest].proven = (name, fields["principal"])
         return {
             "connection": guest,
             "discovery": False,
             "initiator": NAME,
-            "target": self.target(target) if ":" not in target else target,
+            "target": name,
             "isid": ISID,
             "tsih": 0,
             "cid": 0,

@@ -17,6 +17,7 @@ from scsipub.limits import DEFAULT
 from scsipub.scsi.ports import InitiatorPort
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
 from scsipub.target.nexus import Nexus
+from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.connection import Connection
 from scsipub.worker.latency import Latency
 from scsipub.worker.units import OpenTarget, Units
@@ -151,6 +152,7 @@ async def test_a_session_that_has_ended_may_still_be_woken_by_others(shared):
         threads=trio.CapacityLimiter(1),
         hot_connections=0,
         latency=Latency(),
+        serving=BlackBox(),
     )
     connection = Connection(worker, ours, nexus, b"")
     with ours, theirs, trio.fail_after(5):

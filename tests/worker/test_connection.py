@@ -12,6 +12,7 @@ import trio.testing
 from scsipub.errors import FramingLost
 from scsipub.iscsi.pdu import LogoutRequest, NopOut
 from scsipub.limits import Limits
+from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.connection import Connection
 from scsipub.worker.latency import Latency
 from tests.support.talk import Talk, command, full_feature, pattern, read, write
@@ -43,7 +44,7 @@ def wire_up(talk: Talk, worker: types.SimpleNamespace | None = None, limits: Lim
     worker = worker or types.SimpleNamespace(
         limits=limits or Limits(), out=talk.worker.out, buffer=memoryview(bytearray(1 << 20)),
         threads=trio.CapacityLimiter(1), hot_connections=0, spinners=0, latency=Latency(),
-        start_background=None,
+        start_background=None, serving=BlackBox(),
     )  # fmt: skip
     return Wired(talk, Connection(worker, ours, talk.nexus, b""), worker, theirs)
 

@@ -16,6 +16,7 @@ from scsipub.iscsi.session import Session
 from scsipub.limits import DEFAULT
 from scsipub.target.backing import Job
 from scsipub.target.nexus import Nexus
+from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.connection import Connection
 from scsipub.worker.latency import Latency
 
@@ -38,6 +39,7 @@ class Peer:
         self.worker = types.SimpleNamespace(
             limits=DEFAULT, out=Outbox(), buffer=memoryview(bytearray(1 << 20)),
             threads=trio.CapacityLimiter(4), hot_connections=0, latency=Latency(), spinners=0,
+            serving=BlackBox(),
         )  # fmt: skip
         self.nexus = Nexus(DEFAULT, {}, lambda: None)
         self.nexus.session = Session(
