@@ -73,6 +73,8 @@ class Liar:
             return self._volley(who)
         if roll > 0.93:
             return self._fencing(who)
+        if roll > 0.92:
+            return self._aborting(who)
         step = self._other(who) if dice.random() < 0.18 else self._command(who)
         return [self._broken(step)]
 
@@ -215,6 +217,30 @@ class Liar:
                         opcode = dice.choice((*READS, *WRITES))
                         steps.append(self._order(other, lun, cdbs.block_order(dice, opcode, blocks, size)))
         return steps[: dice.choice((2, 4, 5, 6))]
+
+    def _aborting(self, who: int) -> list[Step]:
+        """A write whose thread is slow is aborted; what lies there is read before the thread comes back, and
+        after."""
+        dice, facts = self.dice, self._facts(who)
+        lun, _, blocks = self.units[0]
+        if not facts.immediate_data or facts.discovery or facts.first_burst < 512:
+            return [self._command(who)]
+        first = dice.randrange(blocks)
+        steps = [Step("hold", n=1)]
+        for opcode in (dice.choice((0x2A, 0x8A, 0x2E)), 0x28, 0x28):
+            flags = 8 if opcode in (0x2A, 0x8A) and dice.random() < 0.5 else 0
+            cdb = cdbs.block_cdb(opcode, first, 1, flags)
+            writes = opcode != 0x28
+            steps.append(self._order(who, lun, cdbs.Order(cdb, 512, reads=not writes, writes=writes)))
+            if writes:
+                tag = int.from_bytes(steps[-1].bhs[16:20])
+                abort = pdu.TaskManagementRequest(
+                    immediate=True, function=dice.choice((1, 1, 2, 5)), initiator_task_tag=self._next_tag(),
+                    lun=lun << 48, referenced_task_tag=tag,
+                )  # fmt: skip
+                steps.append(say(abort, who=who))
+        steps.insert(-1, Step("work", n=dice.randrange(2)))
+        return [*steps, Step("hold", n=0)]
 
     def _talks(self, who: int) -> bool:
         connection = self.world.connections[who]

@@ -310,6 +310,9 @@ class Referee(Guard):
             raise Find("content", complaint)
 
     def _writes_under_way(self, content: Content) -> bool:
+        # An aborted write may still come, until the abort is answered.
+        if any(kind == MANAGED for session in self.siblings for kind, _ in session.owed):
+            return True
         return any(
             t.writes and t.disk is not None and t.disk.content is content
             for session in self.siblings
