@@ -4,6 +4,7 @@ Pure; time is an argument.  Bounds count by prefix (/32 of IPv4, /64 of IPv6), b
 many addresses as it likes.  The machine itself (127.0.0.1, ::1) is exempt: behind it may stand a TLS wrapper
 with all its clients.  Every table is bounded and forgets its oldest entry."""
 
+import functools
 import ipaddress
 import itertools
 from collections import OrderedDict
@@ -17,6 +18,7 @@ LOOKED_AT = 64  # busy sources passed over at once in search of an idle one
 EXEMPT = frozenset(("127.0.0.1", "::1"))
 
 
+@functools.lru_cache(4096)  # asked three times of each connection, and of no others soon
 def prefix_of(source: str) -> str:
     """The prefix that an address is counted under.  What is no address counts as itself."""
     try:
@@ -28,7 +30,7 @@ def prefix_of(source: str) -> str:
             return str(address.ipv4_mapped)
         if str(address) in EXEMPT:
             return str(address)
-        return str(ipaddress.ip_network((address, 64), strict=False).network_address) + "/64"
+        return str(ipaddress.IPv6Address(int(address) >> 64 << 64)) + "/64"
     return str(address)
 
 
@@ -116,17 +118,23 @@ class Sources:
         return why
 
     def _refusal(self, address: str, now: float) -> str | None:
+        # A source's own bounds come first: what it is refused for must not use up what all have together.
+        return self._refusal_of_source(address, now) or self._refusal_of_all(now)
+
+    def _refusal_of_all(self, now: float) -> str | None:
         limits = self.limits
-        if not self.all.take(now):
-            return "connections per second"
         crowd = self.unauthenticated - limits.unauthenticated_start
         if crowd > 0:
             room = limits.unauthenticated_full - limits.unauthenticated_start
             chance = limits.unauthenticated_percent / 100
             if self.dice() < chance + (1 - chance) * crowd / room:
                 return "unauthenticated connections"
+        return None if self.all.take(now) else "connections per second"
+
+    def _refusal_of_source(self, address: str, now: float) -> str | None:
         if address in EXEMPT:
             return None
+        limits = self.limits
         source = self._source(prefix_of(address), now)
         if now < source.refused_until:
             return "penalty"

@@ -1,5 +1,8 @@
 """How much one address may ask of us: both sides of every bound."""
 
+import ipaddress
+import random
+
 import attrs
 import pytest
 
@@ -135,6 +138,39 @@ def test_the_table_is_bounded_however_many_sources_come():
         known.leaves(address, 0.0, logged_in=False)
 
     assert len(known.known) <= 100
+
+
+def test_two_hundred_thousand_sources_are_too_many_to_remember_and_none_is_refused_for_it():
+    """The table is full long before; whoever comes then is taken, and the oldest penalty is forgiven."""
+    known = sources(new_connections_burst=10**9)
+    for n in range(200_000):
+        address = str(ipaddress.IPv4Address(0x0A000000 + n))
+        assert known.arrives(address, 0.0) is None
+        known.punish(address, 1000.0, 0.0)
+        known.leaves(address, 0.0, logged_in=False)
+
+    assert len(known.known) == DEFAULT.penalty_entries
+    assert known.arrives("10.0.0.0", 1.0) is None
+    assert known.arrives(str(ipaddress.IPv4Address(0x0A000000 + 199_999)), 1.0) == "penalty"
+
+
+@pytest.mark.parametrize(
+    "flood", [lambda n: HERE, lambda n: f"2001:db8:0:1::{n % 1000:x}"], ids=["one", "a network of 1000"]
+)
+def test_a_flood_from_one_source_leaves_the_others_theirs(flood):
+    """Ten thousand connections a second for ten seconds; somebody else comes every quarter of a second."""
+    known = Sources(DEFAULT, random.Random(1).random)
+    refused, taken = [], 0
+    for n in range(100_000):
+        now = n / 10_000
+        taken += known.arrives(flood(n), now) is None
+        if n % 2500 == 0 and (why := known.arrives(THERE, now)) is not None:
+            refused.append(why)
+        elif n % 2500 == 0:
+            known.leaves(THERE, now, logged_in=False)
+
+    assert refused == []
+    assert taken <= DEFAULT.unauthenticated_per_source  # none of them ever logs in
 
 
 def test_a_source_with_connections_is_not_forgotten():

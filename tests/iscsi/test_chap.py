@@ -1,5 +1,6 @@
 """CHAP's sums, secrets and binary values."""
 
+import ast
 import base64
 import inspect
 import os
@@ -177,3 +178,17 @@ def test_what_is_no_binary_value_of_that_size_is_refused(text: str) -> None:
 def test_an_odd_number_of_digits_has_a_zero_in_front() -> None:
     """RFC 7143 §6.1: a hex constant is a number."""
     assert chap.decode_binary_untrusted("0x123", 16) == b"\x01\x23"
+
+
+def test_nothing_secret_is_compared_byte_by_byte() -> None:
+    """How long ``==`` takes tells how many bytes were right."""
+    tree = ast.parse(inspect.getsource(chap.verify)), ast.parse(inspect.getsource(chap.judge))
+    compared = [
+        node
+        for part in tree
+        for node in ast.walk(part)
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In)
+    ]
+
+    assert compared == []
+    assert "hmac.compare_digest(expected, response)" in inspect.getsource(chap.verify)

@@ -142,6 +142,19 @@ def test_a_user_name_is_text_whatever_it_looks_like(name: str) -> None:
     assert talk.secrets_question.chap_name == name  # ... but that name was asked about
 
 
+@pytest.mark.parametrize("name", ["0x616c696365", "0bYWxpY2U="])
+def test_who_is_called_like_a_number_logs_in_under_that_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 7143 §12.1.3: neither decoded nor refused."""
+    monkeypatch.setattr("tests.support.login_talk.USER", name)
+    talk = talk_to()
+
+    talk.say(credentials(challenged(talk), name=name), stage=0, to=3)
+
+    assert talk.parameters.principal == "tenant-1"
+
+
 def test_a_response_in_base64_is_as_good() -> None:
     """RFC 7143 §6.1."""
     talk = talk_to()

@@ -41,6 +41,7 @@ class FarControl:
     silent: set[str] = attrs.field(factory=set)  # methods that never answer
     count: int = 0
     budget: int = SIZE
+    auth: AuthDescriptor = attrs.field(factory=AuthDescriptor)
 
     def handlers(self) -> dict[str, Any]:
         def news(what: str) -> Any:
@@ -56,6 +57,7 @@ class FarControl:
             "admit": self.admit,
             "hand_on": hand_on,
             "list_targets": self.list_targets,
+            "check_secret": self.check_secret,
         }
 
     async def resolve(self, params: Any, fds: list[int]) -> Any:
@@ -77,6 +79,10 @@ class FarControl:
         await self._maybe("list_targets")
         return [f"{PREFIX}:blank"]
 
+    async def check_secret(self, params: Any, fds: list[int]) -> Any:
+        await self._maybe("check_secret")
+        return {"ok": True, "principal": params["user"]}
+
     async def _maybe(self, method: str) -> None:
         if method in self.silent:
             await trio.sleep_forever()
@@ -86,9 +92,7 @@ class FarControl:
         lun = LunDescriptor(
             lun=0, uuid="00" * 16, overlay=f"d-{owner}-0", size=SIZE, budget=self.budget, adopt=self.shared
         )
-        return TargetDescriptor(
-            name=name, session=session, luns=(lun,), shared=self.shared, auth=AuthDescriptor()
-        )
+        return TargetDescriptor(name=name, session=session, luns=(lun,), shared=self.shared, auth=self.auth)
 
     def heard(self, what: str) -> list[dict[str, Any]]:
         return [params for method, params in self.told if method == what]

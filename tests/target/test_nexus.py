@@ -514,3 +514,21 @@ def test_after_a_write_that_held_up_the_loop_writes_go_to_threads_for_a_moment()
     talk.now = 100.1
     talk.initiator(write(2, data=pattern(512)))
     talk.target(good(2))
+
+
+def test_a_flush_of_45_seconds_holds_up_nobody_but_who_asked():
+    """Pings are answered, other units go on, and so do reads of this one; one flush is under way, not two."""
+    talk = full_feature(luns=(0, 1), InitialR2T="No")
+    talk.held = True
+    talk.initiator(command(1, SYNCHRONIZE_CACHE), write(2, lun=1 << 48, data=pattern(512)))
+    talk.target(good(2))
+    for _ in range(45):
+        talk.now += 1.0
+        talk.initiator(NopOut(immediate=True, initiator_task_tag=50, data=b"there?"))
+        talk.target(NopIn(initiator_task_tag=50, data=b"there?"))
+    assert len(talk.threads) == 1
+
+    talk.thread()
+
+    talk.target(good(1))
+    assert talk.disk.calls == [("flush", 0, 0)]

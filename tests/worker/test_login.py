@@ -1,6 +1,10 @@
 """A login on a socket: what is read, what is refused, what is dropped without a word, and when it is over."""
 
 import base64
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
 
 import attrs
 import pytest
@@ -9,7 +13,7 @@ import trio
 from scsipub.iscsi import pdu
 from scsipub.iscsi.text import format_text
 from scsipub.limits import DEFAULT
-from scsipub.target.descriptor import Verdict
+from scsipub.target.descriptor import AuthDescriptor, Verdict
 from tests.support.worker_parts import NAME, PREFIX, Hung, set_up
 
 LOGIN = 0x43
@@ -330,3 +334,87 @@ async def test_limits_are_those_that_control_gave(nursery, tmp_path, clock):
     assert await peer.hung_up()
 
     assert trio.current_time() - began == pytest.approx(3.0, abs=0.3)
+
+
+# -- authentication ------------------------------------------------------------------------------------------
+
+
+async def challenged(bench):
+    """A peer that has our challenge, and has not answered it."""
+    bench.control.auth = AuthDescriptor(required=True)
+    peer = await bench.connect()
+    await peer.say(peer.login_request(peer.names("blank") | {"AuthMethod": "CHAP"}, csg=0, nsg=None))
+    await peer.hear()
+    await peer.say(peer.login_request({"CHAP_A": "7"}, csg=0, nsg=None))
+    assert b"CHAP_C=" in (await peer.hear()).data
+    return peer
+
+
+PROOF = {"CHAP_N": "ann", "CHAP_R": "0x" + "00" * 32}
+
+
+async def test_who_does_not_answer_the_challenge_is_cut_off_at_the_deadline_of_logins(bench, clock):
+    began = trio.current_time()
+    peer = await challenged(bench)
+
+    assert await peer.hung_up()
+
+    assert trio.current_time() - began == pytest.approx(15.0, abs=0.5)
+    assert await complaints(bench, peer) == ["login timeout"]
+
+
+async def test_a_control_that_dies_while_it_judges_lets_nobody_in(bench):
+    """RFC 7143 §11.13.5: 0301h, come again; not a session, not a success."""
+    bench.control.silent.add("check_secret")
+    peer = await challenged(bench)
+    await peer.say(peer.login_request(PROOF, csg=0, nsg=3))
+    await trio.sleep(0.01)
+
+    bench.line.close()
+    answer = await peer.hear()
+
+    assert (answer.status, answer.transit) == (0x0301, False)
+    assert await peer.hung_up()
+    assert bench.worker.live == {}
+
+
+async def test_and_one_that_lives_lets_the_same_in(bench):
+    """Or else the two above would prove nothing."""
+    peer = await challenged(bench)
+
+    await peer.say(peer.login_request(PROOF, csg=0, nsg=3))
+
+    assert (await peer.hear()).status == 0
+    await bench.until(lambda: bench.worker.live)
+
+
+CHALLENGES = """
+import sys
+from scsipub.iscsi.chap_exchange import ChapExchange
+from scsipub.iscsi.chap import STRONGEST_FIRST
+from scsipub.iscsi.login_records import AuthPolicy
+from scsipub.worker.main import Worker
+
+worker, policy, out = Worker(), AuthPolicy(required=True, algorithms=STRONGEST_FIRST), bytearray()
+for _ in range(25_000):
+    answers, _ = ChapExchange(policy, worker.random).receive_untrusted({"CHAP_A": "7"})
+    told = dict(answers)
+    out += bytes([int(told["CHAP_I"])]) + bytes.fromhex(told["CHAP_C"][2:])
+sys.stdout.buffer.write(out)
+"""
+
+
+def test_no_two_of_a_hundred_thousand_challenges_of_four_workers_are_alike():
+    """Four processes that begin at once; the identifiers are as random as the challenges."""
+    here = Path(__file__).parents[2]
+    words = [sys.executable, "-c", CHALLENGES]
+    workers = [subprocess.Popen(words, stdout=subprocess.PIPE, cwd=here) for _ in range(4)]
+    told = b"".join(worker.communicate(timeout=60)[0] for worker in workers)
+
+    assert [worker.returncode for worker in workers] == [0] * 4
+    each = [told[at : at + 33] for at in range(0, len(told), 33)]
+    assert len(each) == 100_000
+    assert len({one[1:] for one in each}) == 100_000
+    often = Counter(one[0] for one in each)
+    assert len(often) == 256
+    assert max(often.values()) < 2 * 100_000 / 256

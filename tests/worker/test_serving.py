@@ -2,6 +2,7 @@
 
 import logging
 import os
+import threading
 
 import attrs
 import pytest
@@ -10,6 +11,8 @@ import trio
 from scsipub.iscsi import pdu
 from scsipub.limits import DEFAULT
 from scsipub.scsi.unit import LogicalUnit
+from scsipub.storage.disk import Disk
+from tests.scsi.test_allocation import ANSWERS
 from tests.support.worker_parts import set_up
 
 
@@ -392,3 +395,151 @@ async def test_connections_that_never_logged_in_end_with_the_drain(bench, autoju
     await bench.worker.drain(3.0)
 
     assert await peer.hung_up()
+
+
+# -- who is hostile ------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_ends_within_padding_is_an_end_and_no_crash(bench, caplog):
+    """RFC 7143 §11.1: a segment of five bytes, three more to fill up, of which one comes."""
+    peer = await bench.open()
+    whole = pdu.wire(pdu.NopOut(immediate=True, initiator_task_tag=7, cmd_sn=peer.cmd_sn, data=b"five."))
+    await peer.send(whole[:-2])
+    peer.sock.shutdown(1)
+
+    assert await peer.hung_up()
+    await bench.until(lambda: bench.control.heard("closed"))
+
+    assert bench.control.complaints == []
+    assert caplog.records == []
+
+
+async def test_ten_thousand_immediate_requests_of_who_reads_nothing_cost_little(nursery, tmp_path):
+    """RFC 7143 §4.2.2.1: too many are rejected with 06h, then we stop reading; each has its answer in the end."""
+    limits = attrs.evolve(DEFAULT, session_output_bytes=32 * 1024, output_backpressure_bytes=64 * 1024)
+    bench = await set_up(nursery, tmp_path, limits)
+    peer = await bench.open(buffer=4096)
+    connection = session_of(bench, 1).connection
+    count, most = 10_000, 0
+    requests = []
+    for tag in range(count):
+        if tag % 2:
+            request = pdu.NopOut(immediate=True, initiator_task_tag=tag, cmd_sn=peer.cmd_sn, data=b"p" * 60)
+        else:
+            request = pdu.TaskManagementRequest(
+                immediate=True, function=1, initiator_task_tag=tag, cmd_sn=peer.cmd_sn,
+                referenced_task_tag=0xFFFF,
+            )  # fmt: skip
+        requests.append(pdu.wire(request))
+    nursery.start_soon(peer.send, b"".join(requests))
+
+    async def watch_memory():
+        nonlocal most
+        while True:
+            most = max(most, connection.output.unsent)
+            await trio.sleep(0)
+
+    nursery.start_soon(watch_memory)
+    for _ in range(200):
+        await trio.sleep(0.001)
+    assert connection.output.unsent >= 64 * 1024  # it is full, and has stopped reading
+
+    answered = set()
+    while len(answered) < count:
+        answer = await peer.hear()
+        told = (
+            int.from_bytes(answer.data[16:20])
+            if isinstance(answer, pdu.Reject)
+            else answer.initiator_task_tag
+        )
+        assert not isinstance(answer, pdu.Reject) or answer.reason == 0x06
+        answered.add(told)
+    assert most < 64 * 1024 + 2 * limits.turn_pdus * 128
+    assert await peer.ping() == b"there?"
+
+
+async def test_the_disk_of_who_left_is_closed_after_its_last_thread(bench, monkeypatch):
+    """Sixteen writes are in threads when the connection is lost: no descriptor that they use is closed or
+    used for something else, before they have ended."""
+    holding, seen = threading.Event(), []
+    real = Disk.write
+
+    def slow(self, first, data, fua=False):
+        holding.wait(10)
+        real(self, first, data, fua)
+        seen.append(len(bench.control.heard("ended")))
+
+    peer = await bench.open()
+    await peer.write(0, b"first" + bytes(507))
+    monkeypatch.setattr(Disk, "write_now", lambda self, first, data: False)
+    monkeypatch.setattr(Disk, "write", slow)
+    for n in range(1, 17):
+        cdb = b"\x2a\0" + n.to_bytes(4) + b"\0\0\1"
+        await peer.command(cdb, write=True, expected_data_transfer_length=512, data=bytes([n]) * 512)
+    await bench.until(lambda: bench.worker.threads.borrowed_tokens)
+    (live,) = bench.worker.live.values()
+    peer.sock.close()
+    await bench.until(lambda: live.connection.closed)
+    assert bench.control.heard("ended") == []
+
+    holding.set()
+    await bench.until(lambda: bench.control.heard("ended"))
+
+    assert seen and set(seen) == {0}
+    assert bench.control.complaints == []
+
+
+class Listening:
+    """A socket that keeps all that came out of it."""
+
+    def __init__(self, sock):
+        self.sock, self.heard = sock, bytearray()
+
+    async def recv(self, count):
+        data = await self.sock.recv(count)
+        self.heard += data
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+
+async def test_not_one_byte_of_a_neighbours_disk_is_heard_whatever_is_asked(bench):
+    """All data-in commands with every room for the answer, reads within and beyond the disk, refusals, rejects,
+    while the neighbour reads its own through the same buffers.  Padding, sense and residuals included."""
+    canary = os.urandom(16)
+    mine, other = await bench.open(), await bench.open()
+    for lba in range(0, 512, 128):
+        await mine.write(lba, canary * 32 * 128)
+    other.sock = Listening(other.sock)
+
+    async def asks(cdb, room, **more):
+        await other.command(cdb, **({"read": True, "expected_data_transfer_length": room} | more))
+        while True:
+            answer = await other.hear()
+            if isinstance(answer, pdu.ScsiResponse) or (isinstance(answer, pdu.DataIn) and answer.has_status):
+                return
+
+    for text, at, size in ANSWERS.values():
+        for allocation in (0, 1, 3, 4, 5, 7, 8, 17, 35, 36, 37, 96, 255, 300, 65535, (1 << 32) - 1):
+            cdb = bytearray.fromhex(text)
+            cdb[at : at + size] = (allocation & (1 << 8 * size) - 1).to_bytes(size)
+            await mine.read(0, 8)
+            await asks(bytes(cdb), allocation)
+            await asks(bytes(cdb), max(0, allocation - 1))
+    for lba, blocks in ((0, 8), (2047, 1), (2047, 2), (2048, 1), (1 << 31, 1), (0, 0)):
+        for room in (0, 1, 511, 512, 513, 4096, 1 << 20):
+            await mine.read(0, 8)
+            await asks(b"\x28\0" + lba.to_bytes(4) + b"\0" + blocks.to_bytes(2), room)
+    for opcode in range(256):  # whatever it is
+        await mine.read(0, 1)
+        await asks(bytes([opcode]) + bytes(15), 1024, final=True)
+    await other.send(pdu.wire(pdu.SnackRequest(initiator_task_tag=1, target_transfer_tag=1)))
+    assert isinstance(await other.hear(), pdu.Reject)
+    assert await other.ping(b"x" * 61) == b"x" * 61
+
+    heard = bytes(other.sock.heard)
+    assert len(heard) > 50_000
+    assert canary[:8] not in heard
+    assert canary[8:] not in heard
+    assert bench.control.complaints == [] or set(bench.control.complaints) == {"reject 0x03"}
