@@ -415,7 +415,7 @@ async def test_a_stream_that_ends_within_padding_is_an_end_and_no_crash(bench, c
 
 
 async def test_ten_thousand_immediate_requests_of_who_reads_nothing_cost_little(nursery, tmp_path):
-    """RFC 7143 §4.2.2.1: too many are rejected with 06h, then we stop reading; each has its answer in the end."""
+    """RFC 7143 §4.2.2.1: too many are rejected with 06h, then we stop reading; none is forgotten."""
     limits = attrs.evolve(DEFAULT, session_output_bytes=32 * 1024, output_backpressure_bytes=64 * 1024)
     bench = await set_up(nursery, tmp_path, limits)
     peer = await bench.open(buffer=4096)
@@ -505,7 +505,7 @@ class Listening:
 
 
 async def test_not_one_byte_of_a_neighbours_disk_is_heard_whatever_is_asked(bench):
-    """All data-in commands with every room for the answer, reads within and beyond the disk, refusals, rejects,
+    """All data-in commands with every room for the answer, reads in and beyond the disk, refusals, rejects,
     while the neighbour reads its own through the same buffers.  Padding, sense and residuals included."""
     canary = os.urandom(16)
     mine, other = await bench.open(), await bench.open()
