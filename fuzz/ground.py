@@ -47,7 +47,7 @@ class Ground:
 
     def __init__(self, directory: str) -> None:
         self.overlays = os.path.join(directory, "overlays")
-        os.makedirs(self.overlays, exist_ok=True)
+        os.makedirs(os.path.join(self.overlays, "disposable"), exist_ok=True)
         self.images = {
             False: self._image(os.path.join(directory, "image"), fill(1, 700 * SECTOR + 100)),
             True: self._image(os.path.join(directory, "neighbour"), CANARY * (700 * SECTOR // len(CANARY))),

@@ -161,6 +161,11 @@ class Config:
         return self.state_dir / "overlays"
 
     @property
+    def disposable_dir(self) -> Path:
+        """Those of disposable disks, which is all that workers reach of them."""
+        return self.overlays_dir / "disposable"
+
+    @property
     def run_dir(self) -> Path:
         return self.state_dir / "run"
 

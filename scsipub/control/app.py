@@ -254,7 +254,7 @@ def _worker_argv(config: Config, index: int, fd: int) -> list[str]:
         for place in (config.images_dir, config.tls_cert, config.tls_key, config.tls_client_ca)
         if place is not None
     ]
-    may = [f"--reads={place}" for place in reads] + [f"--writes={config.overlays_dir}"]
+    may = [f"--reads={place}" for place in reads] + [f"--writes={config.disposable_dir}"]
     return [sys.executable, "-m", "scsipub", "worker", "--channel-fd", str(fd), *may]
 
 

@@ -19,6 +19,7 @@ from scsipub.control.accept import hand_over
 from scsipub.control.catalogue import Entry
 from scsipub.control.causes import Cause
 from scsipub.control.identities import refusal
+from scsipub.control.lending import Lending
 from scsipub.control.login_journal import LoginJournal
 from scsipub.control.placement import Key, Place, Record
 from scsipub.control.suspects import suspect_of
@@ -54,6 +55,7 @@ class Desk:
     def __init__(self, control: "Control") -> None:
         self.control = control
         self.journal = LoginJournal(control)
+        self.lending = Lending(control)
 
     def handlers(self, worker: Worker) -> Mapping[str, Handler]:
         """What this worker may call."""
@@ -72,12 +74,16 @@ class Desk:
         def hand_on(params: Any, fds: list[int]) -> Any:
             return self.hand_on(place, params, fds)
 
+        async def disk(params: Any, fds: list[int]) -> Any:
+            return await self.lending.lend(place, params)
+
         return {
             "configure": configure,
             "resolve": resolve,
             "admit": admit,
             "keep_reservations": self.keep_reservations,
             "hand_on": hand_on,
+            "disk": disk,
             "check_secret": self.check_secret,
             "list_targets": self.list_targets,
             "opened": self.opened,

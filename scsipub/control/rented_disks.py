@@ -8,7 +8,8 @@ from scsipub.control.catalogue import Catalogue
 from scsipub.control.rented import base_of
 from scsipub.storage.base import SECTOR
 from scsipub.storage.durable import create_durable
-from scsipub.storage.files import allocated, failures, forget_failure, remove_files, sync_directory
+from scsipub.storage.files import allocated, failures, forget_failure, remove_files
+from scsipub.storage.folder import sync_directory
 from scsipub.storage.grow import grow_durable
 from scsipub.storage.layout import OverlayId, OverlayPaths, OverlayRefused
 from scsipub.storage.verify import verify_durable

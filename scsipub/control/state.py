@@ -28,7 +28,13 @@ class StateDir:
         Raises OperatorError when another daemon is there, or when others may write to the directory."""
         config = self.config
         try:
-            for directory in (config.state_dir, config.overlays_dir, config.run_dir, config.images_dir):
+            for directory in (
+                config.state_dir,
+                config.overlays_dir,
+                config.disposable_dir,
+                config.run_dir,
+                config.images_dir,
+            ):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise OperatorError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import attrs
 
 from scsipub.storage.files import own, remove_files
-from scsipub.storage.layout import OverlayId, OverlayPaths, Part, parse_file_name
+from scsipub.storage.layout import DISPOSABLE, OverlayId, OverlayPaths, Part, parse_file_name
 from scsipub.storage.sweep import Found, Known, Plan, Rules, plan
 
 TRASH = "trash"
@@ -30,11 +30,13 @@ def look(directory: str, now: float) -> tuple[list[Found], list[str]]:
     """Find overlays and strangers.  ``now`` is in the file system's time: seconds since 1970."""
     youngest: dict[OverlayId, float] = {}
     strangers = []
-    for entry in os.scandir(directory):
+    entries = [(entry, "t") for entry in os.scandir(directory) if entry.name not in (TRASH, DISPOSABLE)]
+    with contextlib.suppress(FileNotFoundError):
+        entries += [(entry, "d") for entry in os.scandir(os.path.join(directory, DISPOSABLE))]
+    for entry, kind in entries:
         parsed = parse_file_name(entry.name)
-        if parsed is None:
-            if entry.name != TRASH:
-                strangers.append(entry.name)
+        if parsed is None or parsed[0].kind != kind:
+            strangers.append(entry.name)
             continue
         with contextlib.suppress(FileNotFoundError):
             written = entry.stat(follow_symlinks=False).st_mtime

@@ -36,7 +36,6 @@ from scsipub.storage.files import (
     read_bits,
     remember_failure,
     remove_files,
-    sync_directory,
     write_longer_live,
     write_longer_map,
 )
@@ -52,8 +51,8 @@ def create_durable(paths: OverlayPaths, sectors: int, base: BaseIdentity) -> Non
     """Make the files of a new disk.  On return they survive a power failure; only then may a row say so."""
     fds: list[int] = []
     try:
-        fds.append(os.open(paths.path(Part.DATA), NEW, 0o600))
-        fds.append(os.open(paths.path(Part.MAP), NEW, 0o600))
+        fds.append(paths.folder.open(paths.path(Part.DATA), NEW))
+        fds.append(paths.folder.open(paths.path(Part.MAP), NEW))
         data_fd, map_fd = fds
         os.ftruncate(data_fd, sectors * SECTOR)
         size = HEADER + bitmap_bytes(sectors)
@@ -63,7 +62,7 @@ def create_durable(paths: OverlayPaths, sectors: int, base: BaseIdentity) -> Non
         pwrite_all(map_fd, header.pack(Part.MAP), 0)
         os.fsync(data_fd)
         os.fsync(map_fd)
-        sync_directory(paths.directory)
+        paths.folder.sync(paths.directory)
     except BaseException:
         if fds:  # else the data file was there before: it is somebody's
             remove_files(paths)
@@ -103,7 +102,7 @@ class DurableOverlay(Overlay):
         try:
             for part in (Part.DATA, Part.MAP):
                 try:
-                    fds.append(os.open(paths.path(part), OLD))
+                    fds.append(paths.folder.open(paths.path(part), OLD))
                 except FileNotFoundError:
                     raise OverlayRefused(f"{paths.id}.{part.value} is missing: the disk is offline") from None
                 if part is Part.DATA:
@@ -158,7 +157,7 @@ class DurableOverlay(Overlay):
     def destroy(self) -> None:
         """Remove the files, for good; only then may the row go."""
         super().destroy()
-        sync_directory(self.paths.directory)
+        self.paths.folder.sync(self.paths.directory)
 
     def latched(self, error: OSError) -> None:
         """The next owner must not serve it either: page cache and medium may disagree until the next boot."""
@@ -173,6 +172,7 @@ class DurableOverlay(Overlay):
         ``grow``: the data file, then the map, with every bit that is set by then, then .live.  As no bit is
         set in between, a death at any step loses nothing: without a .live of the new length there is one in
         the map.  Raises OSError; then the disk is as long as before."""
+        paths = self.paths
         self.flush()  # so that little is left to wait for while others wait for us
         with self._flushing, self.lock, self._committing:
             self.check()
@@ -182,9 +182,9 @@ class DurableOverlay(Overlay):
                 return
             map_fd, live_fd = self._write_longer(sectors, base)
             try:
-                os.replace(self.paths.longer_map, self.paths.path(Part.MAP))
-                os.replace(self.paths.longer_live, self.paths.path(Part.LIVE))
-                sync_directory(self.paths.directory)
+                paths.folder.replace(paths.path(Part.MAP), paths.longer_map)
+                paths.folder.replace(paths.path(Part.LIVE), paths.longer_live)
+                paths.folder.sync(paths.directory)
             except OSError as error:
                 close_all(map_fd, live_fd)
                 raise self.troubled(error, always=True) from error
@@ -208,7 +208,7 @@ class DurableOverlay(Overlay):
             close_all(*fds)
             for fresh in (paths.longer_map, paths.longer_live):
                 with contextlib.suppress(OSError):
-                    os.unlink(fresh)
+                    paths.folder.unlink(fresh)
             if self.failed is None:
                 try:
                     os.ftruncate(self.data_fd, before)
@@ -338,12 +338,12 @@ def _open_live(paths: OverlayPaths, map_header: Header, committed: Bitmap) -> in
     """Open .live if it is of this boot and this disk; else make one from the map."""
     fd = -1
     with contextlib.suppress(FileNotFoundError, OverlayRefused):
-        fd = os.open(paths.path(Part.LIVE), OLD)
+        fd = paths.folder.open(paths.path(Part.LIVE), OLD)
         header = Header.unpack(pread_all(fd, HEADER, 0), Part.LIVE)
         if (header.boot, header.creation) == (paths.boot, map_header.creation):
             header.must_fit(Part.LIVE, committed.length, map_header.base, str(paths.id))
             return fd
     close_all(fd)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(paths.path(Part.LIVE))
+        paths.folder.unlink(paths.path(Part.LIVE))
     return create_live(paths, committed.length, map_header.base, map_header.creation, committed)

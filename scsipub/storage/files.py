@@ -8,6 +8,7 @@ import os
 
 from scsipub.storage.base import BaseIdentity
 from scsipub.storage.bitmap import Bitmap
+from scsipub.storage.folder import DIRECT, Folder
 from scsipub.storage.layout import (
     HEADER,
     Header,
@@ -21,6 +22,7 @@ from scsipub.storage.layout import (
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 FRESH = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 PIECE = 64 * 1024  # how much of a bitmap is read, written and counted at a time
 
 Data = bytes | bytearray | memoryview
@@ -56,15 +58,6 @@ def own(fd: int) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def sync_directory(directory: str) -> None:
-    """Names that were made or removed are so on the medium too."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def read_bits(fd: int, sectors: int, offset: int) -> Bitmap:
     """Read a bitmap from a file that is long enough."""
     bitmap = Bitmap(sectors)
@@ -77,7 +70,7 @@ def read_bits(fd: int, sectors: int, offset: int) -> Bitmap:
 
 def write_longer_map(paths: OverlayPaths, header: Header, bits: Bitmap) -> int:
     """The map of a disk that grows, beside the one in force; on the medium on return."""
-    fd = os.open(paths.longer_map, FRESH, 0o600)
+    fd = paths.folder.open(paths.longer_map, FRESH)
     try:
         # Written, not left as a hole: a flush must not find the file system full.
         for start in range(0, bitmap_bytes(header.sectors), PIECE):
@@ -93,7 +86,7 @@ def write_longer_map(paths: OverlayPaths, header: Header, bits: Bitmap) -> int:
 
 def write_longer_live(paths: OverlayPaths, header: Header, live: Bitmap, trimmed: Bitmap | None) -> int:
     """The live bitmaps of a disk that grows, beside those in force."""
-    fd = os.open(paths.longer_live, FRESH, 0o600)
+    fd = paths.folder.open(paths.longer_live, FRESH)
     try:
         size = bitmap_bytes(header.sectors)
         os.ftruncate(fd, HEADER + 2 * size)
@@ -111,7 +104,7 @@ def create_live(
     paths: OverlayPaths, sectors: int, base: BaseIdentity, creation: bytes, bits: Bitmap | None = None
 ) -> int:
     """Make a .live file, its header last: without one it says nothing."""
-    fd = os.open(paths.path(Part.LIVE), NEW, 0o600)
+    fd = paths.folder.open(paths.path(Part.LIVE), NEW)
     try:
         os.ftruncate(fd, HEADER + 2 * bitmap_bytes(sectors))
         for start, piece in bits.pieces(PIECE) if bits is not None else ():
@@ -119,7 +112,7 @@ def create_live(
         header = Header(sectors, base, creation, paths.boot, paths.owner, str(paths.id))
         pwrite_all(fd, header.pack(Part.LIVE), 0)
     except BaseException:
-        os.unlink(paths.path(Part.LIVE))
+        paths.folder.unlink(paths.path(Part.LIVE))
         os.close(fd)
         raise
     return fd
@@ -138,23 +131,18 @@ def remove_files(paths: OverlayPaths) -> None:
     parts = (Part.LIVE, Part.MAP, Part.DATA, Part.FAILED)
     for path in (paths.longer_live, paths.longer_map, *map(paths.path, parts)):
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+            paths.folder.unlink(path)
 
 
 def remember_failure(paths: OverlayPaths, why: str) -> None:
     """Nobody opens this disk again until ``forget_failure``.  As good as can be: its medium is failing."""
-    with contextlib.suppress(OSError):
-        fd = os.open(paths.path(Part.FAILED), NEW, 0o600)
-        try:
-            pwrite_all(fd, why.encode(errors="replace")[:PIECE], 0)
-        finally:
-            os.close(fd)
+    paths.folder.remember(paths.path(Part.FAILED), why)
 
 
-def failure(path: str) -> str | None:
+def failure(path: str, folder: Folder = DIRECT) -> str | None:
     """What ``remember_failure`` wrote to this file; None when there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = folder.open(path, LOOK)
     except FileNotFoundError:
         return None
     try:
@@ -178,7 +166,7 @@ def failures(directory: str) -> dict[str, str]:
 
 def must_not_have_failed(paths: OverlayPaths) -> None:
     """Raises OverlayRefused with the words of ``remember_failure``."""
-    why = failure(paths.path(Part.FAILED))
+    why = failure(paths.path(Part.FAILED), paths.folder)
     if why is not None:
         raise OverlayRefused(why)
 
@@ -186,8 +174,8 @@ def must_not_have_failed(paths: OverlayPaths) -> None:
 def forget_failure(paths: OverlayPaths) -> None:
     """An operator has looked, and what is there may be served."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(paths.path(Part.FAILED))
-        sync_directory(paths.directory)
+        paths.folder.unlink(paths.path(Part.FAILED))
+        paths.folder.sync(paths.directory)
 
 
 def close_all(*fds: int) -> None:

@@ -25,9 +25,9 @@ from scsipub.storage.files import (
     own,
     pread_all,
     read_bits,
-    sync_directory,
     write_longer_map,
 )
+from scsipub.storage.folder import sync_directory
 from scsipub.storage.layout import HEADER, Header, OverlayPaths, OverlayRefused, Part
 
 _NO_BUDGET = 1 << 62

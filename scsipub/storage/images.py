@@ -22,7 +22,7 @@ import attrs
 from scsipub.errors import OperatorError
 from scsipub.storage.base import Base
 from scsipub.storage.decompress import unpacked_untrusted
-from scsipub.storage.files import sync_directory
+from scsipub.storage.folder import sync_directory
 from scsipub.storage.formats import RAW, check_format
 from scsipub.storage.sparse import SparseWriter, too_large
 

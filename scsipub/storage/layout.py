@@ -7,8 +7,8 @@
                  the medium, rounded up to 4 KiB
     <id>.failed  only of disks that last: their medium has failed, and why; until an operator has looked
 
-An id says whose the files are: ``d-<owner>-<lun>`` belongs to a disposable disk, ``t-<owner>-<lun>`` to a
-tenant's.  The janitor touches no name that does not read so.
+An id says whose the files are: ``d-<owner>-<lun>`` belongs to a disposable disk, and lies in the folder
+``disposable``; ``t-<owner>-<lun>`` belongs to a tenant's.  The janitor touches no name that does not read so.
 
 Pure but for ``boot_id``, which asks the kernel.  Integers in headers are big-endian."""
 
@@ -23,8 +23,10 @@ import attrs
 from crc32c import crc32c
 
 from scsipub.storage.base import SECTOR, BaseIdentity
+from scsipub.storage.folder import DIRECT, Folder
 
 PAGE = 4096
+DISPOSABLE = "disposable"  # a folder below the one that overlays are in
 HEADER = PAGE
 VERSION = 1
 
@@ -100,9 +102,15 @@ class OverlayPaths:
     id: OverlayId
     boot: bytes = attrs.field(factory=boot_id)  # 16 bytes
     owner: int = 0  # incarnation of the worker, for whoever reads the files later
+    folder: Folder = attrs.field(default=DIRECT, eq=False, repr=False)
 
     def path(self, part: Part) -> str:
-        return os.path.join(self.directory, f"{self.id}.{part.value}")
+        return os.path.join(self.folder_of_kind, f"{self.id}.{part.value}")
+
+    @property
+    def folder_of_kind(self) -> str:
+        """Disposable ones lie apart: workers reach that folder, and no tenant's disk."""
+        return os.path.join(self.directory, DISPOSABLE) if self.id.kind == "d" else self.directory
 
     @property
     def longer_map(self) -> str:

@@ -96,18 +96,18 @@ class Overlay:
     @classmethod
     def create(cls, paths: OverlayPaths, sectors: int, base: BaseIdentity, budget_bytes: int) -> Self:
         """Make the files of a disk nobody has written to."""
-        data_fd = os.open(paths.path(Part.DATA), NEW, 0o600)
+        data_fd = paths.folder.open(paths.path(Part.DATA), NEW)
         live_fd = -1
         try:
             own(data_fd)
             os.ftruncate(data_fd, sectors * SECTOR)
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(paths.path(Part.LIVE))  # bits of data that is gone
+                paths.folder.unlink(paths.path(Part.LIVE))  # bits of data that is gone
             creation = os.urandom(16)
             live_fd = create_live(paths, sectors, base, creation)
             return cls(paths, sectors, data_fd, live_fd, creation, budget_bytes)
         except BaseException:
-            os.unlink(paths.path(Part.DATA))
+            paths.folder.unlink(paths.path(Part.DATA))
             close_all(data_fd, live_fd)
             raise
 
@@ -119,14 +119,14 @@ class Overlay:
         of them may never have reached the medium: such files are removed.  BlockingIOError while the owner
         lives; OverlayRefused when they belong to something else."""
         try:
-            data_fd = os.open(paths.path(Part.DATA), OLD)
+            data_fd = paths.folder.open(paths.path(Part.DATA), OLD)
         except FileNotFoundError:
             return None
         live_fd = -1
         try:
             own(data_fd)
             try:
-                live_fd = os.open(paths.path(Part.LIVE), OLD)
+                live_fd = paths.folder.open(paths.path(Part.LIVE), OLD)
                 raw = pread_all(live_fd, HEADER, 0)
             except FileNotFoundError:
                 raw = b""

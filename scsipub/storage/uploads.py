@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from scsipub.storage.files import sync_directory
+from scsipub.storage.folder import sync_directory
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 UPLOADING, IMPORTING = "uploading", "importing"

@@ -38,6 +38,7 @@ from scsipub.target.throttle import Throttle
 from scsipub.worker import changing
 from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.blocking import beside_sessions, run_background
+from scsipub.worker.borrowing import Borrowed
 from scsipub.worker.certificates import Certificates
 from scsipub.worker.latency import Latency
 from scsipub.worker.live import Live
@@ -93,6 +94,7 @@ class Worker:
         self.control = control
         self.limits = cattrs.structure(settings["limits"], Limits)
         self.portals = [PortalPolicy.from_json(p) for p in settings["portals"]]
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
         self.units = Units(
             settings["overlays_dir"],
             self.limits,
@@ -100,6 +102,7 @@ class Worker:
             self.keep_reservations,
             target_ports=len(self.portals),
             alarm=self.start_releasing,
+            folder=lambda target: Borrowed(control, target, soon),
         )
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
         self.telling = Telling(control, self.limits)

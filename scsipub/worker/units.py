@@ -20,6 +20,7 @@ from scsipub.scsi.reservations import Change
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.base import Base, Blank
 from scsipub.storage.disk import Disk
+from scsipub.storage.folder import DIRECT, Folder
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import LunDescriptor, Rates, TargetDescriptor
@@ -66,6 +67,10 @@ def _kept_nowhere(target: str, lun: int, state: dict[str, Any], done: Callable[[
 def _no_alarm(throttle: Throttle) -> None: ...
 
 
+def _the_folder_itself(target: str) -> Folder:
+    return DIRECT
+
+
 class Units:
     """All open targets of one worker.  Opening and closing may block: call them in a thread."""
 
@@ -77,8 +82,10 @@ class Units:
         keeper: Keeper = _kept_nowhere,
         target_ports: int = 1,
         alarm: Callable[[Throttle], None] = _no_alarm,
+        folder: Callable[[str], Folder] = _the_folder_itself,
     ) -> None:
         self.alarm = alarm
+        self.folder = folder  # where a target's lasting disks are
         self.rates: dict[str, Rates] = {}  # what control said last, of shared targets
         self.target_ports = target_ports
         self.keeper = keeper
@@ -150,7 +157,8 @@ class Units:
         overlay = OverlayId.parse(lun.overlay)
         if overlay is None:
             raise OSError(f"{lun.overlay!r} names no overlay")
-        paths = OverlayPaths(self.overlays_dir, overlay, owner=self.incarnation)
+        folder = self.folder(descriptor.name) if lun.persistent else DIRECT
+        paths = OverlayPaths(self.overlays_dir, overlay, owner=self.incarnation, folder=folder)
         sectors = -(-lun.size // lun.block_size) * (lun.block_size // 512)
         if lun.persistent:
             disk = _open_lasting(base, paths, lun.budget, sectors)

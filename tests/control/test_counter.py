@@ -80,7 +80,7 @@ async def test_an_order_that_cannot_be_filled_is_refused_in_plain_words(house, a
 
     assert refused.value.code == code
     assert refused.value.message.endswith(".")
-    assert os.listdir(house.control.config.overlays_dir) == []
+    assert os.listdir(house.control.config.overlays_dir) == ["disposable"]
 
 
 async def test_without_the_database_it_is_said_so(house, ask, tenant, monkeypatch):

@@ -3,7 +3,6 @@
 import errno
 import os
 import time
-from pathlib import Path
 
 import pytest
 import trio
@@ -21,13 +20,13 @@ HOUR = 3600.0
 def lay(house, owner, *, age=0.0, parts=("data", "live")):
     """The files of an overlay, last written ``age`` seconds ago."""
     for part in parts:
-        path = Path(house.control.config.overlays_dir) / f"d-{owner}-0.{part}"
+        path = house.control.config.disposable_dir / f"d-{owner}-0.{part}"
         path.write_bytes(b"x")
         os.utime(path, (time.time() - age, time.time() - age))
 
 
 def there(house):
-    return sorted({path.stem for path in house.control.config.overlays_dir.glob("d-*")})
+    return sorted({path.stem for path in house.control.config.disposable_dir.glob("d-*")})
 
 
 def session(owner):
@@ -74,7 +73,7 @@ async def test_the_overlay_of_a_shared_target_lives_as_long_as_the_daemon(house)
 
 async def test_whatever_somebody_holds_stays(house):
     lay(house, "held", age=2 * HOUR)
-    fd = os.open(house.control.config.overlays_dir / "d-held-0.data", os.O_RDWR)
+    fd = os.open(house.control.config.disposable_dir / "d-held-0.data", os.O_RDWR)
     own(fd)
 
     swept = await house.control.janitor.run()
@@ -88,7 +87,7 @@ async def test_what_a_killed_daemons_worker_still_held_at_the_start_goes_when_it
     """It is young, so that nothing else would allow it."""
     directory = str(house.control.config.overlays_dir)
     lay(house, "held")
-    fd = os.open(house.control.config.overlays_dir / "d-held-0.data", os.O_RDWR)
+    fd = os.open(house.control.config.disposable_dir / "d-held-0.data", os.O_RDWR)
     own(fd)
     assert clear_disposable(directory) == 0
     house.control.janitor.left_over = left_over(directory)
@@ -101,12 +100,20 @@ async def test_what_a_killed_daemons_worker_still_held_at_the_start_goes_when_it
 
 
 def test_at_the_start_everything_disposable_goes_whatever_its_age(tmp_path):
-    for name in ("d-a-0.data", "d-a-0.live", "d-b-1.live", "t-c-0.data", "README"):
+    (tmp_path / "disposable").mkdir()
+    for name in (
+        "disposable/d-a-0.data",
+        "disposable/d-a-0.live",
+        "disposable/d-b-1.live",
+        "t-c-0.data",
+        "README",
+    ):
         (tmp_path / name).write_bytes(b"")
 
     assert clear_disposable(str(tmp_path)) == 2
 
-    assert sorted(os.listdir(tmp_path)) == ["README", "t-c-0.data"]
+    assert sorted(os.listdir(tmp_path)) == ["README", "disposable", "t-c-0.data"]
+    assert os.listdir(tmp_path / "disposable") == []
     assert left_over(str(tmp_path)) == frozenset()
 
 

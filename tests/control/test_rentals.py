@@ -61,7 +61,7 @@ def rentals(house):
 
 @pytest.fixture
 def overlays(house):
-    return lambda: {file.name for file in house.control.config.overlays_dir.iterdir()}
+    return lambda: {file.name for file in house.control.config.overlays_dir.glob("*.*")}
 
 
 def files_of(target):

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from scsipub.storage import durable, grow
+from scsipub.storage import grow
 from scsipub.storage.bitmap import Bitmap
 from scsipub.storage.durable import DurableOverlay
 from scsipub.storage.files import pwrite_all
+from scsipub.storage.folder import Direct
 from scsipub.storage.layout import HEADER, PAGE
 from scsipub.storage.overlay import Overlay
 
@@ -114,7 +115,7 @@ class _WithoutSync:
 
 def creation_without_directory(put: Callable[[Any, str, Any], None]) -> None:
     """The names of new files are not synced."""
-    put(durable, "sync_directory", lambda directory: None)
+    put(Direct, "sync", lambda self, directory: None)
 
 
 def no_room(put: Callable[[Any, str, Any], None]) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 from scsipub.storage.base import Base
 from scsipub.storage.disk import Disk
 from scsipub.storage.durable import create_durable
-from scsipub.storage.files import forget_failure, remove_files, sync_directory
+from scsipub.storage.files import forget_failure, remove_files
+from scsipub.storage.folder import sync_directory
 from scsipub.storage.grow import grow_durable
 from scsipub.storage.layout import OverlayId, OverlayPaths
 from tests.crash.mistakes import made

@@ -37,7 +37,7 @@ def worker_pids(running: Daemon) -> dict[int, int]:
 
 
 def overlays(running: Daemon) -> list[str]:
-    return sorted(file.name for file in (running.state_dir / "overlays").glob("*"))
+    return sorted(file.name for file in (running.state_dir / "overlays").rglob("*.*"))
 
 
 def serves(running: Daemon) -> bool:

@@ -16,7 +16,7 @@ PATTERN = b"".join(b"base %07d\n" % n + bytes([n % 251]) * 499 for n in range(25
 def overlays(tmp_path: pathlib.Path) -> pathlib.Path:
     """A directory for overlay files."""
     directory = tmp_path / "overlays"
-    directory.mkdir(mode=0o700)
+    (directory / "disposable").mkdir(mode=0o700, parents=True)
     return directory
 
 

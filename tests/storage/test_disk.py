@@ -143,7 +143,7 @@ def test_a_disk_nobody_wrote_to_shows_its_base_and_has_no_file(
     disk = Disk(make_base(), paths)
 
     assert read(disk, 3, 100) == PATTERN[3 * SECTOR : 103 * SECTOR]
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
     assert not disk.statistics().written
 
 
@@ -186,7 +186,7 @@ def test_a_range_beyond_the_end_is_our_mistake_and_touches_nothing(
         blank.write(SECTORS, bytes(SECTOR))
     assert not blank.write_now(SECTORS, memoryview(bytes(SECTOR)))
 
-    assert (overlays / "d-session1-0.data").stat().st_size == SECTORS * SECTOR
+    assert (overlays / "disposable" / "d-session1-0.data").stat().st_size == SECTORS * SECTOR
 
 
 def test_a_file_system_that_cannot_say_what_is_cached_is_read_inline_all_the_same(
@@ -329,14 +329,14 @@ def test_a_budget_smaller_than_a_chunk_buys_nothing(paths: OverlayPaths) -> None
 def test_trimming_gives_budget_and_space_back(paths: OverlayPaths, overlays: pathlib.Path) -> None:
     disk = Disk(Blank(4096), paths, budget_bytes=1 << 20)
     disk.write(0, b"a" * (1 << 20))
-    full = (overlays / "d-session1-0.data").stat().st_blocks
+    full = (overlays / "disposable" / "d-session1-0.data").stat().st_blocks
     with pytest.raises(OSError):
         disk.write(2048, b"b" * 4096)
 
     disk.unmap(0, 1024)
 
     assert disk.allocated_bytes == 1 << 19
-    assert (overlays / "d-session1-0.data").stat().st_blocks <= full // 2 + 16
+    assert (overlays / "disposable" / "d-session1-0.data").stat().st_blocks <= full // 2 + 16
     disk.write(2048, b"b" * 4096)
     disk.destroy()
 
@@ -347,7 +347,7 @@ def test_a_chunk_trimmed_piece_by_piece_is_given_back_with_its_last_piece(
     """The file system frees whole blocks only, so the last piece punches the whole of it."""
     disk = Disk(Blank(64), paths)
     disk.write(0, b"a" * 8192)
-    before = (overlays / "d-session1-0.data").stat().st_blocks
+    before = (overlays / "disposable" / "d-session1-0.data").stat().st_blocks
     disk.unmap(0, 3)
     disk.unmap(5, 3)
     assert disk.allocated_bytes == 8192
@@ -355,7 +355,7 @@ def test_a_chunk_trimmed_piece_by_piece_is_given_back_with_its_last_piece(
     disk.unmap(3, 2)
 
     assert disk.allocated_bytes == 4096
-    assert (overlays / "d-session1-0.data").stat().st_blocks == before - 8
+    assert (overlays / "disposable" / "d-session1-0.data").stat().st_blocks == before - 8
     assert read(disk, 0, 16) == bytes(4096) + b"a" * 4096
     disk.destroy()
 
@@ -382,7 +382,7 @@ def test_trimming_a_blank_disk_nobody_wrote_to_costs_no_file(blank: Disk, overla
     """mkfs trims the whole disk before it writes anything."""
     blank.unmap(0, SECTORS)
 
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
     assert list(blank.mapped_runs(0, SECTORS)) == [(False, 0, SECTORS)]
 
 
@@ -459,12 +459,12 @@ def test_a_closed_disk_answers_nothing(paths: OverlayPaths, make_base: MakeBase)
 def test_destroying_a_disk_leaves_no_file(paths: OverlayPaths, overlays: pathlib.Path) -> None:
     disk = Disk(Blank(64), paths)
     disk.write(0, bytes(512))
-    assert {path.name for path in overlays.iterdir()} == {"d-session1-0.data", "d-session1-0.live"}
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in overlays.iterdir())
+    assert {path.name for path in overlays.rglob("*.*")} == {"d-session1-0.data", "d-session1-0.live"}
+    assert all(path.stat().st_mode & 0o777 == 0o600 for path in overlays.rglob("*.*"))
 
     disk.destroy()
 
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
     disk.destroy()  # again is no error
 
 

@@ -294,7 +294,7 @@ def test_a_medium_that_failed_is_refused_by_the_next_owner_until_somebody_has_lo
     again = Disk.open_durable(disk.base, tenant, sectors=SECTORS)
     assert read(again, 0, 1) == b"a" * 512
     again.destroy()
-    assert os.listdir(tenant.directory) == []
+    assert os.listdir(tenant.directory) == ["disposable"]
 
 
 def test_destroying_removes_what_a_growth_and_a_failure_left(disk: Disk, tenant: OverlayPaths) -> None:
@@ -304,7 +304,7 @@ def test_destroying_removes_what_a_growth_and_a_failure_left(disk: Disk, tenant:
 
     disk.destroy()
 
-    assert os.listdir(tenant.directory) == []
+    assert os.listdir(tenant.directory) == ["disposable"]
 
 
 def test_a_failed_fua_write_latches(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,9 +468,9 @@ def test_files_that_are_there_are_not_made_again(disk: Disk, tenant: OverlayPath
 
 
 def test_destroying_removes_all_files(disk: Disk, overlays: pathlib.Path) -> None:
-    assert len(list(overlays.iterdir())) == 3
+    assert len(list(overlays.rglob("*.*"))) == 3
     disk.destroy()
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
 
 
 # -- room -------------------------------------------------------------------------------------------------

@@ -49,14 +49,15 @@ def test_an_id_that_could_not_be_read_back_cannot_be_made(kind: str, owner: str,
         OverlayId(kind, owner, lun)
 
 
-def test_paths_lie_in_the_directory() -> None:
-    paths = OverlayPaths("/x", OverlayId("d", "a", 3))
+@pytest.mark.parametrize(("kind", "folder"), [("t", "/x"), ("d", "/x/disposable")])
+def test_paths_lie_in_the_directory_disposable_ones_apart(kind: str, folder: str) -> None:
+    paths = OverlayPaths("/x", OverlayId(kind, "a", 3))
 
     assert [paths.path(part) for part in Part] == [
-        "/x/d-a-3.data",
-        "/x/d-a-3.live",
-        "/x/d-a-3.map",
-        "/x/d-a-3.failed",
+        f"{folder}/{kind}-a-3.data",
+        f"{folder}/{kind}-a-3.live",
+        f"{folder}/{kind}-a-3.map",
+        f"{folder}/{kind}-a-3.failed",
     ]
     assert paths.boot == boot_id()
     assert len(paths.boot) == 16

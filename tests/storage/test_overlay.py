@@ -52,7 +52,7 @@ def test_a_living_owner_is_not_robbed(paths: OverlayPaths) -> None:
 def test_files_from_before_the_last_boot_are_thrown_away(left: OverlayPaths, overlays: pathlib.Path) -> None:
     """Nobody promised them a life after the machine's, and half of them may be missing."""
     assert adopt(attrs.evolve(left, boot=bytes(16))) is None
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
 
 
 @pytest.mark.parametrize("damage", ["no live file", "no header yet", "an empty file"])
@@ -69,12 +69,12 @@ def test_a_creation_that_was_killed_left_nothing_acknowledged(
         live.write_bytes(b"")
 
     assert adopt(left) is None
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
 
 
 def test_what_belongs_to_another_disk_is_refused_and_kept(left: OverlayPaths, overlays: pathlib.Path) -> None:
     """A wrong base would silently corrupt; the operator may want the files."""
-    before = {path.name: path.read_bytes() for path in overlays.iterdir()}
+    before = {path.name: path.read_bytes() for path in overlays.rglob("*.*")}
     with pytest.raises(OverlayRefused, match="another base"):
         adopt(left, base=BaseIdentity(b"\1" * 32, BASE.length))
     with pytest.raises(OverlayRefused, match="another length"):
@@ -84,7 +84,7 @@ def test_what_belongs_to_another_disk_is_refused_and_kept(left: OverlayPaths, ov
         os.link(left.path(part), other.path(part))
     with pytest.raises(OverlayRefused, match="another name"):
         adopt(other)
-    assert before.items() <= {path.name: path.read_bytes() for path in overlays.iterdir()}.items()
+    assert before.items() <= {path.name: path.read_bytes() for path in overlays.rglob("*.*")}.items()
 
 
 @pytest.mark.parametrize("at", [0, 9, 100, HEADER - 1])
@@ -132,7 +132,7 @@ def test_a_creation_that_fails_leaves_nothing(
         patch.setattr(os, "ftruncate", full)
         with pytest.raises(OSError, match="injected"):
             disk.write(0, bytes(512))
-    assert not list(overlays.iterdir())
+    assert not list(overlays.rglob("*.*"))
     disk.write(0, bytes(512))
     disk.destroy()
 

@@ -82,27 +82,29 @@ def test_a_store_that_knows_no_tenant_at_all_sweeps_none() -> None:
 
 def make(directory: pathlib.Path, id: str, age: float) -> None:
     for suffix in ("data", "live"):
-        path = directory / f"{id}.{suffix}"
+        path = (directory / "disposable" if id[0] == "d" else directory) / f"{id}.{suffix}"
         path.write_bytes(b"x")
         os.utime(path, (NOW - age, NOW - age))
 
 
 def names(directory: pathlib.Path) -> set[str]:
-    return {path.name for path in directory.iterdir()}
+    """Of the files that are not in the trash."""
+    return {path.name for path in directory.rglob("*") if path.is_file() and path.parent.name != "trash"}
 
 
 def test_the_youngest_file_of_an_overlay_tells_its_age(overlays: pathlib.Path) -> None:
     make(overlays, "d-a-0", 500)
-    os.utime(overlays / "d-a-0.live", (NOW - 20, NOW - 20))
+    os.utime(overlays / "disposable" / "d-a-0.live", (NOW - 20, NOW - 20))
 
     assert broom.look(str(overlays), NOW) == ([Found(OverlayId("d", "a", 0), 20)], [])
 
 
-def test_strangers_are_told_and_left(overlays: pathlib.Path) -> None:
-    odd = ["d-a-0.txt", "x-a-0.data", "d-A-0.data", "d-a-00.data", "notes"]
+def test_strangers_and_what_lies_in_the_wrong_folder_are_told_and_left(overlays: pathlib.Path) -> None:
+    odd = ["d-a-0.txt", "x-a-0.data", "d-A-0.data", "d-a-00.data", "notes", "t-a-0.data", "d-b-0.data"]
     for name in odd:
-        (overlays / name).write_bytes(b"")
-        os.utime(overlays / name, (0, 0))
+        folder = overlays / "disposable" if name[0] in "dt" and name[2:3] == "a" else overlays
+        (folder / name).write_bytes(b"")
+        os.utime(folder / name, (0, 0))
 
     swept = broom.sweep(str(overlays), lambda: Known([]), NOW)
 
@@ -128,7 +130,7 @@ def test_an_owned_overlay_cannot_be_swept(overlays: pathlib.Path, paths: Overlay
 def test_bits_without_data_can_go(overlays: pathlib.Path) -> None:
     """Killed in the middle of a removal."""
     make(overlays, "d-a-0", OLD)
-    (overlays / "d-a-0.data").unlink()
+    (overlays / "disposable" / "d-a-0.data").unlink()
 
     assert broom.sweep(str(overlays), lambda: Known([]), NOW).removed == ["d-a-0"]
     assert names(overlays) == set()
@@ -142,13 +144,13 @@ def test_a_tenants_overlay_is_put_aside_for_a_day(overlays: pathlib.Path) -> Non
 
     swept = broom.sweep(str(overlays), lambda: known, NOW)
     assert swept.put_aside == ["t-n0-0"]
-    assert names(trash) == {"t-n0-0.data", "t-n0-0.live"}
+    assert set(os.listdir(trash)) == {"t-n0-0.data", "t-n0-0.live"}
 
     broom.sweep(str(overlays), lambda: known, NOW + DAY - 1)
-    assert names(trash) == {"t-n0-0.data", "t-n0-0.live"}
+    assert set(os.listdir(trash)) == {"t-n0-0.data", "t-n0-0.live"}
     broom.sweep(str(overlays), lambda: known, NOW + DAY)
-    assert names(trash) == set()
-    assert len(names(overlays)) == 5 * 2 + 1
+    assert os.listdir(trash) == []
+    assert len(names(overlays)) == 5 * 2
 
 
 def test_the_store_is_asked_after_the_directory_was_read(overlays: pathlib.Path) -> None:

@@ -140,7 +140,7 @@ async def keep(
     """A house with so many ready workers; ``opened``: with a store."""
     settings.setdefault("host", ("127.0.0.1",))
     config = Config(state_dir=state_dir, port=0, **settings)
-    for directory in (config.overlays_dir, config.images_dir, config.run_dir):
+    for directory in (config.disposable_dir, config.images_dir, config.run_dir):
         directory.mkdir(parents=True, exist_ok=True)
     control = Control(config, b"i" * 32, opened=opened)
     if control.store is not None:

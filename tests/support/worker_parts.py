@@ -268,6 +268,7 @@ async def set_up(nursery: trio.Nursery, tmp_path: Path, limits: Limits = DEFAULT
     """A worker that serves until the nursery is cancelled."""
     ours, theirs = channel_pair()
     worker, control = Worker(), FarControl()
+    (tmp_path / "disposable").mkdir(exist_ok=True)
     line, channel = Channel(ours, control.handlers()), Channel(theirs, worker.handlers())
     worker.configure(
         channel,

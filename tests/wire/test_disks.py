@@ -49,7 +49,7 @@ def pattern(seed, sectors):
 
 
 def overlays(running):
-    return sorted(path.name for path in (running.state_dir / "overlays").glob("d-*"))
+    return sorted(path.name for path in (running.state_dir / "overlays").rglob("d-*"))
 
 
 def test_two_clients_never_see_each_others_bytes(running):

@@ -27,7 +27,7 @@ def log_in(d, number):
 
 
 def overlays(d):
-    return sorted(path.name for path in (d.state_dir / "overlays").glob("d-*"))
+    return sorted(path.name for path in (d.state_dir / "overlays").rglob("d-*"))
 
 
 def placed(d):

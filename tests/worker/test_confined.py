@@ -11,6 +11,7 @@ import pytest
 
 from scsipub.confine import version
 from tests.support.daemon import daemon
+from tests.support.renting import MIB, rent
 
 STRANGER = """
 import json, sys
@@ -35,19 +36,24 @@ worker.main(sys.argv[2:])
 
 @pytest.mark.wire
 @pytest.mark.skipif(not version(), reason="this kernel has no Landlock")
-def test_a_worker_that_is_taken_over_reaches_images_and_overlays_and_no_secret(tmp_path):
+def test_a_worker_that_is_taken_over_reaches_images_and_no_tenant_s_disk_and_no_secret(tmp_path):
     with daemon(tmp_path / "state", "--workers", "1") as d:
         [pid] = d.endpoints["pids"]["workers"]
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
         state = d.state_dir
+        rent(d, MIB)
+        [disk] = (state / "overlays").glob("t-*.data")
         places = {
             "an image": (state / "images" / "readme.img", "rb"),
             "an image, to change it": (state / "images" / "readme.img", "ab"),
-            "a new overlay": (state / "overlays" / "d-stranger-0.data", "xb"),
+            "a new overlay": (state / "overlays" / "disposable" / "d-stranger-0.data", "xb"),
             "the database": (state / "scsipub.db", "rb"),
             "the keys": (state / "keys" / "1.key", "rb"),
             "the admin token": (state / "admin.token", "rb"),
             "passwords": ("/etc/passwd", "rb"),
+            "a tenant's disk": (disk, "rb"),
+            "a tenant's disk, to change it": (disk, "r+b"),
+            "the map of it": (disk.with_suffix(".map"), "rb"),
         }
         told = json.dumps({name: (str(path), how) for name, (path, how) in places.items()})
         after = words[words.index("worker") + 1 :]

@@ -54,7 +54,8 @@ async def test_what_ends_is_told_in_order(bench):
     await bench.until(lambda: bench.control.heard("closed"))
 
     assert [what for what, _ in bench.control.told] == ["opened", "ended", "closed"]
-    assert bench.control.heard("ended") == [{"session": f"{1:016x}", "written": True}]
+    moved = {"bytes_read": 0, "bytes_written": 512, "operations": 2}  # TEST UNIT READY met the attention
+    assert bench.control.heard("ended") == [{"session": f"{1:016x}", "written": True, **moved}]
     assert not bench.worker.live
     assert bench.worker.connections == 0
 

@@ -14,7 +14,7 @@ MEBIBYTE = 1 << 20
 
 @pytest.fixture
 def units(tmp_path):
-    (tmp_path / "overlays").mkdir()
+    (tmp_path / "overlays" / "disposable").mkdir(parents=True)
     return Units(str(tmp_path / "overlays"), DEFAULT, 1)
 
 
@@ -41,11 +41,11 @@ def test_a_disposable_target_is_another_one_for_every_session(units):
 
 def test_nothing_lies_on_the_file_system_until_something_is_written(units, tmp_path):
     opened = units.open(target())
-    assert list((tmp_path / "overlays").iterdir()) == []
+    assert list((tmp_path / "overlays" / "disposable").iterdir()) == []
 
     opened.backings[0].disk.write(0, b"x" * 512)
 
-    assert len(list((tmp_path / "overlays").iterdir())) == 2
+    assert len(list((tmp_path / "overlays" / "disposable").iterdir())) == 2
     units.close(opened)
 
 
