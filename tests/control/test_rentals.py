@@ -1,7 +1,9 @@
 """Rented targets in control: their lives, and what happens when something fails in the middle."""
 
 import os
+import statistics
 from datetime import timedelta
+from time import perf_counter
 
 import attrs
 import pytest
@@ -197,6 +199,46 @@ async def test_the_secret_is_opened_to_check_a_response(house, rentals, right):
     )
 
     assert answer["ok"] is right
+
+
+async def test_an_unknown_user_takes_as_long_as_a_wrong_secret(house, rentals):
+    """Neither the answer nor the clock tells which of the two it was: medians of 1000 each differ by
+    less than a tenth.  A second and a third look, because this machine has other work."""
+    rented = await rentals.create(WISH)
+    other = await rentals.create(WISH)
+    said = {"algorithm": 8, "identifier": 1, "challenge": "00" * 32, "response": "00" * 32, "mutual": None}
+    ours, theirs = rented.account.user, other.account.user
+    name = house.target(rented.target.id)
+    asks = [{**said, "target": name, "user": user} for user in (ours, "nobody", theirs + "x")]
+    ratios = []
+    for _ in range(3):
+        took = [[], [], []]
+        for _ in range(1000):
+            for ask, times in zip(asks, took, strict=True):
+                began = perf_counter()
+                answer = house.control.desk.check_secret(ask, [])
+                times.append(perf_counter() - began)
+                assert not any(answer.values())
+        medians = [statistics.median(times) for times in took]
+        ratios.append(max(medians) / min(medians))
+        if ratios[-1] < 1.1:
+            return
+    raise AssertionError(f"it can be told apart: {ratios}")
+
+
+async def test_a_name_that_never_was_and_one_that_is_gone_are_answered_alike(house, rentals):
+    """RFC 7143 §11.13.5: 0203h, and not a byte more."""
+    rented = await rentals.create(WISH)
+    await rentals.destroy(rented.target.id)
+    never = "a" * len(rented.target.id)
+
+    gone, unknown = [
+        await house.workers[0].call("resolve", house.ask(house.arrives("192.0.2.1"), id))
+        for id in (rented.target.id, never)
+    ]
+
+    assert gone["refuse"] == LoginStatus.NOT_FOUND
+    assert {**gone, "why": gone["why"].replace(rented.target.id, never)} == unknown
 
 
 async def test_the_second_session_goes_to_the_owner(house, rentals):

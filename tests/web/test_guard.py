@@ -3,6 +3,7 @@
 import httpx
 import pytest
 import trio
+from litestar import get
 
 from scsipub.web.guard import Guard
 
@@ -16,6 +17,29 @@ async def test_every_answer_says_what_a_browser_must_not_do(site, path):
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
     assert "server" not in headers and "access-control-allow-origin" not in headers
+
+
+@get("/buggy")
+async def buggy() -> str:
+    raise RuntimeError("what only the log may know")
+
+
+async def test_no_answer_shows_what_the_code_looks_like(site, caplog):
+    """No debug mode, nowhere: neither a console nor a traceback, for the operator either."""
+    site.app.app.register(buggy)
+
+    for path in (
+        "/buggy",
+        "/console",
+        "/debug",
+        "/__debugger__",
+        "/?__debugger__=yes&cmd=resource&f=debugger.js",
+    ):
+        answer = await site.get(path, headers=site.admin)
+        for word in ("Traceback", "what only", "RuntimeError", ".py", "debugger"):
+            assert word not in answer.text
+    assert (await site.get("/buggy")).status_code == 500
+    assert "what only the log may know" in caplog.text
 
 
 async def test_head_is_get_without_a_body(site):
