@@ -4,8 +4,12 @@ The frameworks are loaded after the process has stepped back, so that not even i
 from those who serve disks."""
 
 import contextlib
+import mimetypes
 import os
 import resource
+from pathlib import Path
+
+from scsipub.confine import confine, of_python
 
 NICENESS = 10
 # Connections, each some kilobytes; a tunnel needs two; and what the process itself has open.
@@ -24,6 +28,13 @@ def step_back() -> None:
         file.write(OOM_SCORE)
 
 
+def lock_in() -> None:
+    """From here on this process reads its own code and pages, and nothing else on the machine.
+
+    Whatever else it is to read or write, it is handed as a descriptor.  Comes before the first thread."""
+    confine([*of_python(), *map(Path, mimetypes.knownfiles)], [])
+
+
 def main(arguments: list[str]) -> None:
     """``--channel-fd N``: the descriptor that control passed."""
     channel_fd = int(arguments[arguments.index("--channel-fd") + 1])
@@ -33,4 +44,5 @@ def main(arguments: list[str]) -> None:
 
     from scsipub.web.serving import serve
 
+    lock_in()  # after the frameworks: while they load they look around
     trio.run(serve, channel_fd)
