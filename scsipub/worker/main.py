@@ -22,24 +22,21 @@ import cattrs
 import trio
 
 from scsipub.certificates import Files, Pair
-from scsipub.confine import confine, of_python
 from scsipub.errors import CheckCondition, FramingLost, LoginRefused, PeerError
-from scsipub.faults.rules import Injector, Rule
 from scsipub.iscsi.answers import Counters
 from scsipub.iscsi.outbox import Outbox
 from scsipub.limits import Limits
 from scsipub.scsi.plan import Background
-from scsipub.storage.layout import boot_id
 from scsipub.target.backing import Backing
 from scsipub.target.descriptor import Arrival, LunDescriptor, Rates
 from scsipub.target.discovery import PortalPolicy
-from scsipub.target.faulty import Faulty
 from scsipub.target.throttle import Throttle
 from scsipub.worker import changing
 from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.blocking import beside_sessions, run_background
 from scsipub.worker.borrowing import Borrowed
 from scsipub.worker.certificates import Certificates
+from scsipub.worker.confined import lock_in
 from scsipub.worker.latency import Latency
 from scsipub.worker.live import Live
 from scsipub.worker.login import Login
@@ -50,6 +47,7 @@ from scsipub.worker.relay import relay
 from scsipub.worker.releasing import release
 from scsipub.worker.telling import Telling
 from scsipub.worker.tls import HandshakeFailed, TlsSocket, handshake
+from scsipub.worker.troubling import call_later, trouble
 from scsipub.worker.units import Units
 from scsipub.worker.watch import watch
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
@@ -60,7 +58,6 @@ log = logging.getLogger("scsipub.worker")
 
 # How long an initiator may take to answer when another claims to be it.
 PROBE_SECONDS = 1.5
-NO_FAULTS = {"seed": 0, "rules": [], "commands": 0, "struck": 0, "events": []}
 RECEIVE_BYTES = 1024 * 1024  # the shared buffer: one recv takes what a busy socket holds
 
 
@@ -342,27 +339,14 @@ class Worker:
             self.nursery.start_soon(run_background, self, background, backing, over)
 
     def set_faults(self, params: Any, fds: list[int]) -> Any:
-        """Trouble for one session: ``rules`` and ``seed``, or ``rules`` None to ask how it goes; [] ends it.
-
-        None: there is no such session here.  Control has looked at the rules."""
+        """Trouble for one session.  None: it is not here."""
         live = self.live.get(params["id"])
-        if live is None:
-            return None
-        nexus = live.connection.nexus
-        if params["rules"]:
-            rules = [Rule.from_json(rule) for rule in params["rules"]]
-            nexus.faults = Faulty(Injector(rules, params["seed"], monotonic()), self._later)
-        elif params["rules"] is not None:
-            nexus.faults = None
-        return nexus.faults.injector.to_json() if nexus.faults is not None else NO_FAULTS
+        return None if live is None else trouble(live, params["rules"], params["seed"], self.later)
 
-    def _later(self, seconds: float, deed: Callable[[float], None]) -> None:
-        async def wait() -> None:
-            await trio.sleep(seconds)
-            beside_sessions(deed, monotonic())
-
+    def later(self, seconds: float, deed: Callable[[float], None]) -> None:
+        """Call it then, with the time."""
         if self.nursery is not None:
-            self.nursery.start_soon(wait)
+            self.nursery.start_soon(call_later, seconds, deed)
 
     def start_releasing(self, throttle: Throttle) -> None:
         """Commands wait for their share."""
@@ -384,23 +368,6 @@ class Worker:
             child.cancel()
         while self.sessions.children:
             await trio.sleep(0.01)
-
-
-def lock_in(reads: Iterable[str], writes: Iterable[str]) -> None:
-    """From here on this process reaches its own code and these places, and nothing else on the machine.
-
-    What strangers send is read here; should one of them ever take the process over, that is all there is.
-    Comes before the first thread."""
-    boot_id()  # while /proc can be read
-    places = [Path(place) for place in reads]
-    # Files may be replaced, and links lead elsewhere then: what counts is the folder they are in.
-    folders = [place if place.is_dir() else place.parent for place in places]
-    folders += [place.resolve().parent for place in places if not place.is_dir()]
-    confined = confine([*of_python(), *folders], [Path(place) for place in writes])
-    if not confined.version:
-        log.warning("the kernel has no Landlock: this process may reach whatever its user may")
-    for folder in sorted({str(folder) for folder in folders} & set(confined.missing)):
-        log.warning("%s is not there: what appears in it is seen after `scsipub restart` only", folder)
 
 
 async def _said(change: Awaitable[bool]) -> bool:
