@@ -1,8 +1,9 @@
 """Lending: descriptors of tenants' disks for the worker that owns their target.
 
 A worker reads what strangers send, so it is locked out of the folder in which tenants' disks lie.  Here each
-of its requests is looked at: is it the owner of that target, is that file one of a unit of it?  What it asks
-beyond that is refused, and told as what it is: no worker of ours does so.
+of its requests is looked at: is it the owner of that target, has somebody with the target's secret come to
+it, is that file one of a unit of it?  What it asks beyond that is refused, and told as what it is: no worker
+of ours does so.
 
 Knows the overlays' folder and the rows in memory.  File operations run in threads."""
 
@@ -39,6 +40,9 @@ class Lending:
         deed, target = params["deed"], params["target"]
         if self.control.placement.owners.get(target) != place:
             raise self._refused(place, f"{target} is not its own")
+        if (target, place) not in self.control.placement.opened_by:
+            # Owner is who asked first: a name is enough for that.
+            raise self._refused(place, f"nobody has been let in to {target} there")
         try:
             if deed == "sync":
                 await self._do(DIRECT.sync, self.directory)

@@ -63,6 +63,7 @@ class Placement:
         self.by_key: dict[Key, tuple[str, ...]] = {}  # sessions, oldest first; nearly always one
         self.parked: dict[Key, list[Parked]] = {}
         self.owners: dict[str, Place] = {}  # shared targets
+        self.opened_by: set[tuple[str, Place]] = set()  # and where somebody has been let in to them
         self.reservations: dict[tuple[str, int], dict[str, Any]] = {}  # (shared target, LUN) -> as kept
         self.reinstated: dict[Key, deque[float]] = {}  # when, lately; bounded by live sessions' keys
 
@@ -71,6 +72,8 @@ class Placement:
     def claim(self, record: Record) -> None:
         """A login has begun; the record's disks are its own from now on."""
         self.records[record.session] = record
+        if record.target.shared:
+            self.opened_by.add((record.target.name, record.place))
         self.by_connection[record.connection] = record
         self.by_key[record.key] = (*self.by_key.get(record.key, ()), record.session)
 
@@ -134,6 +137,7 @@ class Placement:
         for record in lost:
             self.release(record.session, now, written=True)
         self.owners = {name: owner for name, owner in self.owners.items() if owner != place}
+        self.opened_by = {(name, owner) for name, owner in self.opened_by if owner != place}
         return lost
 
     # -- disks -------------------------------------------------------------------------------------------

@@ -8,13 +8,15 @@ import attrs
 import pytest
 
 from scsipub.control import rentals as room
+from scsipub.control.accept import Guest
 from scsipub.control.orders import LunWish, Wish
+from scsipub.iscsi.constants import LoginStatus
 from scsipub.limits import DEFAULT
 from scsipub.store import tenants
 from scsipub.store.store import open_store
 from scsipub.tiers import Tier
 from supervisor.channel import CallError
-from tests.support.control_parts import keep
+from tests.support.control_parts import ISID, NAME, keep
 
 MIB = 1 << 20
 HOME = Tier(name="home", allocation_budget=MIB, persistent=True)
@@ -36,7 +38,9 @@ async def house(nursery, tmp_path):
             await kept.control.rentals.create(Wish(tenant=name, luns=(LunWish(size=MIB),)))
         ).target
     name = kept.control.rentals.name
-    kept.control.placement.owners[name(rented["ada"].id)] = kept.workers[0].place
+    ours, at = name(rented["ada"].id), kept.workers[0].place
+    kept.control.placement.owners[ours] = at
+    kept.control.placement.opened_by.add((ours, at))
     yield SimpleNamespace(control=kept.control, workers=kept.workers, name=name, **rented)
     opened.engine.close()
 
@@ -73,6 +77,28 @@ async def test_another_worker_gets_nothing_of_it(house):
     assert (
         await refused(house, 1, ask(house, house.ada, "open", file_of(house.ada), how="old")) == errno.EACCES
     )
+
+
+async def test_who_only_knows_the_name_of_a_target_gets_nothing_of_it(house):
+    """A worker owns what it has asked for first; the disk is lent once somebody has shown the secret."""
+    target = house.bob.id
+    house.control.guests["1"] = Guest("192.0.2.1", house.workers[0].place)
+    asked = {
+        "connection": "1", "discovery": False, "initiator": NAME, "target": house.name(target), "isid": ISID,
+        "tsih": 0, "cid": 0, "source": "192.0.2.1", "portal": 0, "tls": False,
+        "principal": house.bob.tenant_id,
+    }  # fmt: skip
+    verdict = await house.workers[0].call("resolve", asked)
+    assert verdict["target"] is not None
+    assert (await house.workers[0].call("admit", asked))["refuse"] == LoginStatus.AUTHENTICATION_FAILURE
+    wanted = ask(house, house.bob, "open", file_of(house.bob), how="old")
+
+    assert await refused(house, 0, wanted) == errno.EACCES
+
+    house.control.guests["1"].proven = (house.name(target), house.bob.tenant_id)
+    assert (await house.workers[0].call("admit", asked))["target"] is not None
+    [fd] = await call(house, 0, wanted)
+    os.close(fd)
 
 
 async def test_the_owner_of_one_target_gets_nothing_of_another(house):
