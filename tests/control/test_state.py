@@ -69,6 +69,16 @@ def test_a_directory_that_others_may_write_to_is_refused(config, mode):
         StateDir(config).open()
 
 
+def test_a_directory_of_somebody_else_is_refused(config, monkeypatch):
+    config.state_dir.mkdir(parents=True)
+    config.state_dir.chmod(0o700)
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+
+    with pytest.raises(OperatorError, match="chown"):
+        StateDir(config).open()
+
+
 def test_a_directory_that_cannot_be_made_is_refused_in_plain_words(tmp_path):
     (tmp_path / "file").write_bytes(b"")
 

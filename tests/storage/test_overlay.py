@@ -1,5 +1,6 @@
 """Overlays: who owns them, what may be taken over, and that threads do not lose each other's bits."""
 
+import errno
 import os
 import pathlib
 import random
@@ -117,6 +118,40 @@ def test_a_symbolic_link_is_not_followed(paths: OverlayPaths, tmp_path: pathlib.
     with pytest.raises(OSError):
         adopt(paths)
     assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE], ids=errno.errorcode.get
+)
+def test_what_a_file_system_refuses_for_a_while_is_well_when_it_is_over(
+    paths: OverlayPaths, overlays: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Full (of bytes, of inodes), over its quota, mounted for reading, no descriptors: nothing latches and
+    nothing is left; the base can be read all the while, and the next write needs no restart."""
+    disk = Disk(Blank(SECTORS), paths)
+    into = memoryview(bytearray(SECTOR))
+    with monkeypatch.context() as patch:
+
+        def refuses(path: object, flags: int, *more: object, **how: object) -> int:
+            if flags & os.O_CREAT:
+                raise OSError(number, "injected")
+            return real(path, flags, *more, **how)  # type: ignore[arg-type]
+
+        real = os.open
+        patch.setattr(os, "open", refuses)
+        for _ in range(2):
+            with pytest.raises(OSError, match="injected") as refused:
+                disk.write(0, b"w" * SECTOR)
+            assert refused.value.errno == number
+        disk.read(0, 1, into)
+        assert bytes(into) == bytes(SECTOR)
+    assert not list(overlays.rglob("*.*"))
+
+    disk.write(0, b"w" * SECTOR)
+
+    disk.read(0, 1, into)
+    assert bytes(into) == b"w" * SECTOR
+    disk.destroy()
 
 
 def test_a_creation_that_fails_leaves_nothing(

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
-from tests.support.daemon import command, start
+from tests.support.daemon import command, daemon, start
 from tests.support.eventually import alive, eventually
 from tests.support.initiator import Initiator, LoginFailed
+from tests.support.renting import MIB, logged_in, rent
 from tests.wire.conftest import HASTY
 
 STRANGER = "127.0.0.2"
@@ -272,3 +273,32 @@ def test_the_disks_of_a_shared_target_outlive_all_its_sessions(serve):
         with Initiator(d.iscsi, name=name(2), source=STRANGER) as other:
             other.login(target).settle()
             assert other.read(0, 8) == b"kept" * 1024
+
+
+def test_workers_that_are_replaced_one_by_one_cost_nobody_a_byte_or_a_reservation(tmp_path):
+    """`scsipub restart`, under twenty sessions of public disks and one of a rented one with a reservation."""
+    with daemon(tmp_path, "--workers", "2") as d:
+        rented = rent(d, MIB)
+        holder = logged_in(d, rented)
+        key = (0xABCDEF).to_bytes(8)
+        holder.command(bytes([0x5F, 0, 0, 0, 0, 0, 0, 0, 24, 0]), write=bytes(8) + key + bytes(8)).good()
+        holder.command(bytes([0x5F, 1, 1, 0, 0, 0, 0, 0, 24, 0]), write=key + bytes(16)).good()
+        sessions = [log_in(d, number) for number in range(20)]
+        for number, who in enumerate(sessions):
+            who.write(0, bytes([number + 1]) * 4096)
+        before = sorted(ready_pids(d).values())
+        began = time.monotonic()
+
+        d.cli("restart")
+
+        assert not set(before) & set(ready_pids(d).values())
+        for number, who in enumerate(sessions):
+            who.close()
+            with log_in(d, number) as again:
+                assert again.read(0, 8) == bytes([number + 1]) * 4096
+        with logged_in(d, rented, name=name(99)) as stranger:
+            assert stranger.command(bytes([0x2A, 0, 0, 0, 0, 0, 0, 0, 1, 0]), write=bytes(512)).status == 0x18
+        holder.close()
+        with logged_in(d, rented) as holder:
+            holder.write(0, bytes(512))
+        assert time.monotonic() - began < 30.0

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from scsipub.iscsi import pdu
+from scsipub.iscsi.constants import TaskFunction
 from scsipub.limits import DEFAULT
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.disk import Disk
@@ -543,3 +544,22 @@ async def test_not_one_byte_of_a_neighbours_disk_is_heard_whatever_is_asked(benc
     assert canary[:8] not in heard
     assert canary[8:] not in heard
     assert bench.control.complaints == [] or set(bench.control.complaints) == {"reject 0x03"}
+
+
+@pytest.mark.parametrize("function", [TaskFunction.TARGET_WARM_RESET, TaskFunction.TARGET_COLD_RESET])
+async def test_an_anonymous_reset_reaches_no_other_session(bench, function):
+    """RFC 7143 §11.5.1: the target is the initiator's own, with the one disk that this session has."""
+    one, other = await bench.open(), await bench.open()
+    await other.write(0, b"kept" * 128)
+
+    reset = pdu.TaskManagementRequest(
+        immediate=True, function=function, initiator_task_tag=9, cmd_sn=one.cmd_sn,
+        referenced_task_tag=0xFFFFFFFF,
+    )  # fmt: skip
+    await one.say(reset)
+    answer = await one.hear()
+
+    assert isinstance(answer, pdu.TaskManagementResponse)
+    assert await other.read(0, 1) == b"kept" * 128
+    assert await other.ping() == b"there?"
+    assert len(bench.worker.live) >= 1
