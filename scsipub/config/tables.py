@@ -28,7 +28,7 @@ def _hint(key: str, known: list[str]) -> str:
     if close:
         return f"Did you mean {close[0]}?"
     return (
-        f"Known here: {', '.join(known)}." if len(known) <= 20 else "docs/limits.md lists what is known here."
+        f"Known here: {', '.join(known)}." if len(known) <= 40 else "docs/limits.md lists what is known here."
     )
 
 

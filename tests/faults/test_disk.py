@@ -20,6 +20,7 @@ def faulty(tmp_path):
     disks = []
 
     def make(*rules, seed=1, **how):
+        (tmp_path / "disposable").mkdir(exist_ok=True)
         paths = OverlayPaths(str(tmp_path), OverlayId("d", f"a{len(disks)}", 0))
         disk = Disk(Blank(SECTORS), paths, 1 << 30)
         disks.append(disk)

@@ -210,6 +210,7 @@ def test_a_write_that_fails_in_the_middle_takes_no_more_of_its_data():
 
 def test_a_disk_out_of_budget_refuses_what_is_new_and_takes_what_is_not(tmp_path):
     """07/27/07: Linux tells the application "no space left"; overwriting goes on."""
+    (tmp_path / "disposable").mkdir()
     paths = OverlayPaths(str(tmp_path), OverlayId("d", "session1", 0), boot=bytes(16))
     talk = full_feature(blocks=1024, disk=Disk(Blank(1024), paths, 2 * 4096))
 

@@ -146,6 +146,7 @@ def test_a_small_configured_bound_holds():
 def image(directory, content):
     path = directory / "base.img"
     path.write_bytes(content)
+    (directory / "disposable").mkdir()
     paths = OverlayPaths(str(directory), OverlayId("d", "session1", 0), boot=bytes(16))
     return Disk(Base.open(path), paths)
 

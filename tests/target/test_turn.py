@@ -118,6 +118,7 @@ def real_disk(directory: Path) -> Disk:
     directory.mkdir()
     image = directory / "base.img"
     image.write_bytes(pattern(BLOCKS * 512 - 700, 77))
+    (directory / "disposable").mkdir()
     paths = OverlayPaths(str(directory), OverlayId("d", "session1", 0), boot=bytes(16))
     return Disk(Base.open(image), paths, sectors=BLOCKS)
 
