@@ -50,8 +50,9 @@ def test_commands_and_their_options_exist(text):
         command: click.Command = cli
         for word in shlex.split(line.partition("#")[0].partition("|")[0]):
             if isinstance(command, click.Group) and not word.startswith("-"):
-                assert word in command.commands, line
-                command = command.commands[word]
+                found = command.get_command(click.Context(command), word)
+                assert found is not None, line
+                command = found
             elif word.startswith("--"):
                 known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
                 assert word.partition("=")[0] in known, line

@@ -8,12 +8,12 @@ import click
 
 from scsipub.cli.daemon import ask
 from scsipub.cli.options import reading
-from scsipub.cli.rentals import show_new
+from scsipub.cli.rentals import show_new, target
 from scsipub.cli.show import harmless, show_json
 from scsipub.config import Config
 
 
-@click.command()
+@target.command()
 @click.argument("identity", metavar="[ID]", required=False)
 @reading
 def attempts(config: Config, as_json: bool, identity: str | None) -> None:
@@ -53,7 +53,7 @@ def show_attempt(said: dict[str, Any], *, name: bool = False) -> None:
         click.echo(harmless(f"    $ {said['mend']}"))
 
 
-@click.command()
+@target.command()
 @click.argument("identity", metavar="ID")
 @reading
 def secret(config: Config, as_json: bool, identity: str) -> None:

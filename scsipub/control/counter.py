@@ -121,10 +121,14 @@ class Counter:
 
     async def listed(self, ask: Ask) -> Any:
         page, names = await self.rentals.store.call(
-            _targets, ask.get("tenant"), ask.get("after"), ask.get("limit", 100)
+            _target_ids, ask.get("tenant"), ask.get("after"), ask.get("limit", 100)
         )
+        # What is in force is in memory; a row that is not there yet, nobody has been told of.
+        listed = [found for id in page.items if (found := self.rentals.known.get(id)) is not None]
         return {
-            "targets": [to_json(t, self.rentals.name(t.id), names[t.tenant_id]) for t in page.items],
+            "targets": [
+                to_json(t, self.rentals.name(t.id), names.get(t.tenant_id) or t.tenant_id) for t in listed
+            ],
             "next": page.next,
         }
 
@@ -316,13 +320,15 @@ class Counter:
         return {"resealed": await self.rentals.rotate_keys()}
 
 
-def _targets(
+def _target_ids(
     connection: sa.Connection, tenant: str | None, after: str | None, limit: int
 ) -> tuple[Page, dict[str, str]]:
     """A page of them, and what their tenants are called."""
-    its = tenants.tenant(connection, tenant).id if tenant is not None else None
-    page = targets.listed(connection, its, after=after, limit=limit)
-    return page, tenants.names(connection, (target.tenant_id for target in page.items))
+    if tenant is not None:
+        its = tenants.tenant(connection, tenant)
+        return targets.listed_ids(connection, its.id, after=after, limit=limit), {its.id: its.name}
+    page = targets.listed_ids(connection, after=after, limit=limit)
+    return page, tenants.names_of_targets(connection, page.items)
 
 
 def _handler(method: Callable[[Ask], Awaitable[Any]]) -> Handler:

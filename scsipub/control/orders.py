@@ -54,9 +54,15 @@ class Rented:
 
 
 def plan(
-    wish: Wish, tenant: Tenant, tier: Tier, images: Mapping[str, Image], now: datetime, random: Random
+    wish: Wish,
+    tenant: Tenant,
+    tier: Tier,
+    images: Mapping[str, Image],
+    now: datetime,
+    random: Random,
+    id: str | None = None,
 ) -> Target:
-    """The target that would be made.  Raises Invalid and NotFound."""
+    """The target that would be made, of this id or a new one.  Raises Invalid and NotFound."""
     if tenant.suspended:
         raise Invalid(f"tenant {tenant.name} is suspended", "tenant")
     if not tier.persistent:
@@ -69,7 +75,7 @@ def plan(
         raise Invalid("an alias has up to 255 characters that can be printed", "alias")
     if len(wish.initiators) > MOST_INITIATORS or not all(map(_INITIATOR.fullmatch, wish.initiators)):
         raise Invalid(f"up to {MOST_INITIATORS} iSCSI names; * stands for anything", "initiators")
-    id, lifetime = new_id(random), lifetime_of(wish.lifetime_seconds, tier)
+    id, lifetime = id or new_id(random), lifetime_of(wish.lifetime_seconds, tier)
     return Target(
         id=id,
         tenant_id=tenant.id,

@@ -19,18 +19,19 @@ import trio
 
 from scsipub.control.catalogue import Entry, rates_of
 from scsipub.control.changes import Changes
-from scsipub.control.orders import Rented, Wish, plan
+from scsipub.control.making import activate, order
+from scsipub.control.orders import Rented, Wish
 from scsipub.control.rented import GROWING, RentedEntry, closed, descriptor, stored
 from scsipub.control.rented_disks import RentedDisks
 from scsipub.control.resumer import notice_failures, resume_all
 from scsipub.control.timeline import EVENTS_PER_TARGET, TRIMMED_EVERY, Happened, told
 from scsipub.iscsi.chap import generate_secret
 from scsipub.storage.layout import boot_id
-from scsipub.store import accounts, journal, reservations, targets, tenants
+from scsipub.store import accounts, journal, reservations, targets
 from scsipub.store.accounts import SealedAccount
-from scsipub.store.errors import Conflict, NotFound, StoreError, StoreUnavailable
-from scsipub.store.ids import Random
-from scsipub.store.records import Account, StoredReservations, Target, TargetState, Tenant, Unit
+from scsipub.store.errors import Conflict, Exhausted, Invalid, NotFound, StoreError, StoreUnavailable
+from scsipub.store.ids import Random, new_id
+from scsipub.store.records import Account, StoredReservations, Target, TargetState, Unit
 from scsipub.store.store import Store, rotate_keys
 from scsipub.store.vault import Vault
 from scsipub.target.descriptor import LunDescriptor, Rates
@@ -136,29 +137,29 @@ class Rentals:
 
     async def create(self, wish: Wish) -> Rented:
         """Make a target.  Raises StoreError and OSError; then nothing was made, or it will be taken back."""
-        tenant, tier = await self.store.call(_terms, wish)
-        self.tiers[tier.name] = tier
-        target = plan(wish, tenant, tier, self.control.catalogue.images, now(), self.random)
-        account = Account(
-            user=tenant.name,
-            secret=generate_secret(self.random),
-            mutual_user="scsipub" if wish.mutual else None,
-            mutual_secret=generate_secret(self.random) if wish.mutual else None,
-        )
         # Until it is done nobody has heard of it, and any way out of here leaves it to be taken back.
-        self.abandoned.add(target.id)
-        self.creating.add(target.id)
+        id = new_id(self.random)
+        self.abandoned.add(id)
+        self.creating.add(id)
         try:
-            await self.store.call(_remember, self.store.vault, target, account, tier.targets)
-            self.known[target.id] = target
+            try:
+                ordered = await self.store.call(
+                    order, self.store.vault, wish, id, self.control.catalogue.images, now(), self.random
+                )
+            except (NotFound, Conflict, Exhausted, Invalid):
+                self.abandoned.discard(id)  # there is nothing of it
+                raise
+            target, tenant, account = ordered.target, ordered.tenant, ordered.account
+            self.tiers[ordered.tier.name] = ordered.tier
+            self.known[id] = target
             await trio.to_thread.run_sync(self.disks.make, target)
-            done, sealed = await self.store.call(_activate, target.id, now())
-            self.accounts[target.id] = sealed
-            self.known[target.id] = done
-            self.abandoned.discard(target.id)
+            done, sealed = await self.store.call(activate, id, now())
+            self.accounts[id] = sealed
+            self.known[id] = done
+            self.abandoned.discard(id)
         finally:
-            self.creating.discard(target.id)
-        log.info("target %s of %s was made", target.id, tenant.name)
+            self.creating.discard(id)
+        log.info("target %s of %s was made", id, tenant.name)
         return Rented(target=done, account=account)
 
     async def new_secret(self, id: str) -> Rented:
@@ -358,22 +359,6 @@ def _due(target: Target, at: datetime) -> bool:
 
 
 # -- transactions --------------------------------------------------------------------------------------------
-
-
-def _terms(connection: sa.Connection, wish: Wish) -> tuple[Tenant, Tier]:
-    tenant = tenants.tenant(connection, wish.tenant)
-    return tenant, tenants.tier(connection, wish.tier or tenant.tier)
-
-
-def _remember(connection: sa.Connection, vault: Vault, target: Target, account: Account, most: int) -> None:
-    targets.create(connection, target, most=most)
-    accounts.put(connection, vault, target.id, account)
-
-
-def _activate(connection: sa.Connection, id: str, at: datetime) -> tuple[Target, tuple[SealedAccount, ...]]:
-    done = targets.activate(connection, id)
-    _note(connection, done, "target.created", f"target {id} was made", at)
-    return done, accounts.sealed(connection, id)
 
 
 def _new_secret(

@@ -82,7 +82,12 @@ class RentedDisks:
 
     def mend(self, target: Target) -> dict[str, str]:
         """What is wrong with which unit, after a growth that was interrupted has been finished."""
-        if any(self.trouble(unit) for unit in target.served):
+        wrong = self._wrong(target)
+        if wrong:
             with contextlib.suppress(OSError):  # ``trouble`` says what it is
                 self.grow(target)
+            wrong = self._wrong(target)
+        return wrong
+
+    def _wrong(self, target: Target) -> dict[str, str]:
         return {unit.id: wrong for unit in target.served if (wrong := self.trouble(unit))}

@@ -60,8 +60,10 @@ def create_durable(paths: OverlayPaths, sectors: int, base: BaseIdentity) -> Non
         _set_aside(map_fd, 0, size)  # a flush must not find the file system full
         header = Header(sectors, base, os.urandom(16), paths.boot, paths.owner, str(paths.id))
         pwrite_all(map_fd, header.pack(Part.MAP), 0)
-        os.fsync(data_fd)
+        # The map first: it has data.  The journal that is written for it takes the names and the other inode
+        # along, and there is nothing left to do for the two that follow.
         os.fsync(map_fd)
+        os.fsync(data_fd)
         paths.folder.sync(paths.directory)
     except BaseException:
         if fds:  # else the data file was there before: it is somebody's

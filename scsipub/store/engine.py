@@ -9,6 +9,7 @@ new connection.  One that was lost during the commit leaves the outcome unknown,
 import contextlib
 import os
 import socket
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -26,6 +27,9 @@ R = TypeVar("R")
 CONNECT_SECONDS = 5
 # A peer that vanished without a word is noticed by the kernel after this long.
 SILENCE_MS = 10_000
+# So many pages in the write-ahead log, and a commit moves them into the database: only if ``checkpoint``,
+# which is called long before, did not come.
+LATEST_CHECKPOINT = 16_384
 
 
 def database_url(configured: str | None, state_dir: Path) -> URL:
@@ -52,6 +56,7 @@ class Engine:
         self.url = url
         self.shown = url.render_as_string(hide_password=True)
         self._open: Any = None  # the driver's connection that is in use, for ``sever``
+        self._tidying: sqlite3.Connection | None = None
         if url.get_backend_name() == "sqlite":
             self.sa = _sqlite(url)
         else:
@@ -100,8 +105,27 @@ class Engine:
                 with socket.socket(fileno=os.dup(pgconn.socket)) as sock:
                     sock.shutdown(socket.SHUT_RDWR)
 
+    def checkpoint(self) -> None:
+        """Move what was committed from SQLite's log into its database.  In any thread, one at a time.
+
+        On a connection of its own, so that no commit waits for it: left to itself, every fiftieth or so would
+        write hundreds of pages and wait for two more fsyncs.  Raises StoreUnavailable."""
+        if self.url.get_backend_name() != "sqlite":
+            return
+        try:
+            if self._tidying is None:
+                path = str(self.url.database)
+                self._tidying = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+                self._tidying.execute("PRAGMA synchronous=FULL")
+            self._tidying.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailable(str(error)[:200]) from None
+
     def close(self) -> None:
         self._open = None
+        if self._tidying is not None:
+            self._tidying.close()
+            self._tidying = None
         self.sa.dispose()
 
 
@@ -120,7 +144,10 @@ def _sqlite(url: URL) -> sa.Engine:
         driver.isolation_level = None  # we say BEGIN ourselves: the driver's own is late
         cursor = driver.cursor()
         # WAL with FULL: each commit is on the medium when it returns, and costs one fsync.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        for pragma in (
+            *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"),
+            f"wal_autocheckpoint={LATEST_CHECKPOINT}",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -26,7 +26,7 @@ from scsipub.errors import OperatorError
 from scsipub.store import accounts, journal, schema
 from scsipub.store.engine import Engine, database_url
 from scsipub.store.errors import Conflict, StoreUnavailable
-from scsipub.store.migrate import migrate
+from scsipub.store.migrate import HEAD, migrate
 from scsipub.store.vault import Vault
 from supervisor.actor import Actor, ActorDied
 
@@ -39,6 +39,8 @@ log = logging.getLogger("scsipub.store")
 CALL_SECONDS = 8.0
 # How long to wait before looking again, from the first time on.
 BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# How many of them between two checkpoints of SQLite: about a thousand pages of its log, when all write.
+CHECKPOINT_CALLS = 128
 # A database server that starts with the machine may be later than we are.
 START_SECONDS = 10.0
 
@@ -96,7 +98,7 @@ def _migrate_patiently(engine: Engine, patience: float) -> None:
                 ) from None
             sleep(0.5)
         else:
-            if before is not None and before != migrate(engine):
+            if before is not None and before != HEAD:
                 log.info("the database was of version %s, and is up to date now", before)
             return
 
@@ -145,6 +147,7 @@ class Store:
         self.engine = opened.engine
         self.vault = opened.vault
         self._actor = Actor(lambda: _Desk(self.engine), name="store")
+        self._written = trio.Event()  # set when it is time for a checkpoint; made anew with each
         self._back = trio.Event()  # set by who is waiting to look; made anew with each outage
         self._away: StoreUnavailable | None = None
         self._look_at = 0.0  # not before, monotonic
@@ -172,6 +175,8 @@ class Store:
 
         Raises StoreUnavailable, and whatever ``work`` raises."""
         self._calls += 1
+        if self._calls % CHECKPOINT_CALLS == 0:
+            self._written.set()
         if self._away is not None and trio.current_time() < self._look_at:
             self._failures += 1
             raise StoreUnavailable(self._away.why)
@@ -229,10 +234,21 @@ class Store:
                 except StoreUnavailable:
                     continue
 
+    async def _tidy(self) -> None:
+        """Checkpoints, beside the calls and in nobody's way."""
+        while True:
+            await self._written.wait()
+            self._written = trio.Event()
+            try:
+                await trio.to_thread.run_sync(self.engine.checkpoint)
+            except StoreUnavailable as away:
+                log.warning("the database's log is not tidied: %s", away.why)
+
     async def run(self, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         """Until asked to stop; what was asked before that is answered first."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch)
+            nursery.start_soon(self._tidy)
             await nursery.start(self._run_actor, nursery.cancel_scope)
             task_status.started()
 

@@ -22,7 +22,7 @@ _LIVING = sorted(set(TargetState) - {TargetState.DELETING})
 
 def create(connection: sa.Connection, target: Target, *, most: int | None = None) -> None:
     """Remember a target and its units as CREATING.  Raises Exhausted when its tenant has ``most`` already."""
-    if most is not None and count(connection, target.tenant_id) >= most:
+    if most is not None and _has(connection, target.tenant_id, most):
         raise Exhausted(f"the tier allows {most} targets")
     values = attrs.asdict(target, recurse=False) | {
         "state": TargetState.CREATING,
@@ -46,6 +46,12 @@ def count(connection: sa.Connection, tenant_id: str) -> int:
     return connection.execute(
         sa.select(sa.func.count()).where(c.tenant_id == tenant_id, c.state.in_(_LIVING))
     ).scalar_one()
+
+
+def _has(connection: sa.Connection, tenant_id: str, most: int) -> bool:
+    """So many or more?  Only who is close has its rows looked at; an index alone counts all the others'."""
+    rows = sa.select(sa.func.count()).where(schema.targets.c.tenant_id == tenant_id)
+    return connection.execute(rows).scalar_one() >= most and count(connection, tenant_id) >= most
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -76,6 +82,17 @@ def listed(
         query = query.where(c.state.in_([str(s) for s in states]))
     found = page(connection, query, _target, (c.created, c.id), after=after, limit=limit)
     return attrs.evolve(found, items=tuple(_with_units(connection, list(found.items))))
+
+
+def listed_ids(
+    connection: sa.Connection, tenant_id: str | None = None, *, after: str | None = None, limit: int = 50
+) -> Page:
+    """The same, for who has the targets in memory: ids only."""
+    c = schema.targets.c
+    query = sa.select(c.created, c.id)
+    if tenant_id is not None:
+        query = query.where(c.tenant_id == tenant_id)
+    return page(connection, query, _id, (c.created, c.id), after=after, limit=limit)
 
 
 def everything(connection: sa.Connection) -> tuple[Target, ...]:
@@ -241,6 +258,10 @@ def _with_units(connection: sa.Connection, found: list[Target]) -> list[Target]:
     for unit in many(connection, query, _unit):
         by_target.setdefault(unit.target_id, []).append(unit)
     return [attrs.evolve(t, units=tuple(by_target.get(t.id, ()))) for t in found]
+
+
+def _id(*, id: str, created: datetime) -> str:
+    return id
 
 
 def _target(*, state: str, initiators: list[str], **rest: Any) -> Target:

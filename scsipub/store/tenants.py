@@ -110,6 +110,15 @@ def names(connection: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
     return {row.id: row.name for row in rows}
 
 
+def names_of_targets(connection: sa.Connection, ids: Iterable[str]) -> dict[str, str]:
+    """What those are called who rent these targets, by their own ids."""
+    c, t = schema.tenants.c, schema.targets.c
+    rows = connection.execute(
+        sa.select(c.id, c.name).distinct().join(schema.targets, t.tenant_id == c.id).where(t.id.in_(set(ids)))
+    )
+    return {row.id: row.name for row in rows}
+
+
 def list_tenants(connection: sa.Connection, after: str | None = None, limit: int = 50) -> Page:
     return page(
         connection, sa.select(schema.tenants), Tenant, (schema.tenants.c.name,), after=after, limit=limit

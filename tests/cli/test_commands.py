@@ -2,11 +2,13 @@
 
 import json
 import socket
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 
-from scsipub.cli import cli
+from scsipub.cli import COMMANDS, cli
 from supervisor.channel import CallError
 from tests.support.control import control
 
@@ -195,3 +197,25 @@ def test_help_names_every_setting_with_its_variable():
 
     for words in ("--public-host", "SCSIPUB_TLS_CERT", "3260", "--log-format"):
         assert words in shown
+
+
+def test_the_daemon_is_started_without_the_other_commands():
+    """What it loads, it waits for: a start with thousands of targets has a time to keep."""
+    code = (
+        "import sys; from scsipub.cli import cli;"
+        "cli(['serve', '--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    loaded = {name for name in done.stdout.split() if name.startswith("scsipub.cli.")}
+    assert loaded == {"scsipub.cli.serve", "scsipub.cli.options"}
+
+
+def test_every_command_is_found_where_the_table_says(tmp_path):
+    shown = CliRunner().invoke(cli, ["--help"])
+
+    assert shown.exit_code == 0
+    assert all(f"  {name} " in shown.output for name in COMMANDS)
+    assert CliRunner().invoke(cli, ["nonsense"]).exit_code == 2

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from scsipub.control import changes as changes_room
+from scsipub.control import making
 from scsipub.control import rentals as room
 from scsipub.control import rented_disks as disks_room
 from scsipub.control.orders import LunWish, Wish
@@ -151,7 +152,7 @@ async def test_a_commit_whose_outcome_is_unknown_is_taken_back(house, rentals, o
 
     async def lost(work, *args, **kwargs):
         result = await call(work, *args, **kwargs)
-        if work is room._activate:
+        if work is making.activate:
             raise StoreUnavailable("gone", unknown=True)
         return result
 

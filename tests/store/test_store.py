@@ -12,7 +12,7 @@ from scsipub.store import store as room
 from scsipub.store.engine import Engine, database_url
 from scsipub.store.errors import NotFound, StoreUnavailable
 from scsipub.store.records import Account
-from scsipub.store.store import Opened, Store, open_store, rotate_keys
+from scsipub.store.store import CHECKPOINT_CALLS, Opened, Store, open_store, rotate_keys
 from scsipub.store.vault import Vault
 from scsipub.tiers import Tier
 from tests.store.conftest import NOW
@@ -79,6 +79,19 @@ async def test_calls_of_many_tasks_follow_one_another(store):
             nursery.start_soon(store.call, alone)
 
     assert store.statistics().calls == 50
+
+
+async def test_the_log_is_moved_into_the_database_now_and_then_and_never_by_a_call(store, monkeypatch):
+    moved = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+    monkeypatch.setattr(store.engine, "checkpoint", lambda: token.run_sync_soon(moved.set))
+    for _ in range(CHECKPOINT_CALLS - 1):
+        await store.call(look)
+    assert not moved.is_set()
+
+    await store.call(look)
+
+    await moved.wait()
 
 
 async def test_a_store_that_was_stopped_says_so(opened, nursery):
