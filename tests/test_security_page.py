@@ -1,4 +1,4 @@
-"""The security page names tests; each must be there, and be one that a run of the suite collects."""
+"""The pages about security name tests; each must be there, and be one that a run of the suite collects."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "security.md").read_text()
+ATTEMPTS = (ROOT / "docs" / "attempts.md").read_text()
 NAMED = re.compile(r"\[`([\w/]+\.py)::(\w+)`\]\(([^)]+)\)")
 HOLE = re.compile(r"CVE-\d{4}-\d{4,}|issue \d+|no CVE|-1000\d{3}")
 
@@ -54,9 +55,21 @@ def missing(text):
     return sorted(named - there)
 
 
-def test_every_test_that_the_page_names_is_collected():
+def test_every_test_that_the_pages_name_is_collected():
     assert len(named_in(PAGE)) > 50
-    assert missing(PAGE) == []
+    assert missing(PAGE + ATTEMPTS) == []
+
+
+def test_every_attempt_has_an_outcome_and_a_test():
+    found = [line for line in ATTEMPTS.splitlines() if line.startswith("| ")]
+    attempts = [line for line in found if not line.startswith(("| attempt", "| ---"))]
+
+    assert len(attempts) > 90
+    for line in attempts:
+        attempt, outcome, tests = (cell.strip() for cell in line.split("|")[1:4])
+        assert attempt
+        assert outcome
+        assert named_in(tests), line
 
 
 @pytest.mark.parametrize("file", ["test_walls.py", "nowhere/test_nothing.py"])
