@@ -80,6 +80,11 @@ class Limits:
     output_backpressure_bytes: int = limit(
         4 * MiB, "unsent answers before we stop reading the socket", least=64 * KiB
     )
+    worker_held_bytes: int = limit(
+        512 * MiB,
+        "both, for all sessions of a worker; beyond it the heaviest end",
+        least=16 * MiB,
+    )
     r2t_seconds: float = limit(60.0, "a solicited burst must have arrived by then", least=1)
     transmit_stall_seconds: float = limit(60.0, "a peer that reads nothing for so long is dropped", least=1)
     nop_silence_seconds: float = limit(

@@ -23,7 +23,9 @@ SLICE = 500  # sessions looked at before others get the loop
 async def watch(worker: "Worker") -> None:
     while True:
         await trio.sleep(WALK_SECONDS)
+        held = 0
         for i, live in enumerate(list(worker.live.values())):
+            held += weight(live)
             try:
                 look(worker, live, monotonic())
             except Exception as bug:  # of ours, and nobody else's business
@@ -31,6 +33,34 @@ async def watch(worker: "Worker") -> None:
                 live.child.cancel()
             if i % SLICE == SLICE - 1:
                 await trio.lowlevel.checkpoint()
+        if held > worker.limits.worker_held_bytes:
+            relieve(worker)
+
+
+def weight(live: "Live") -> int:
+    """Bytes in memory for one session: answers that its peer has not taken, and write data that waits."""
+    nexus = live.connection.nexus
+    return live.connection.output.unsent + nexus.writes.buffered + nexus.session.held_bytes
+
+
+def relieve(worker: "Worker") -> None:
+    """Each session is within its bounds, and all together hold too much: some end before all do.
+
+    Those that take nothing go first, and of these the heaviest.  Honest initiators log in again."""
+    held = 0
+    heavy = []
+    for live in worker.live.values():
+        bytes_held = weight(live)
+        held += bytes_held
+        if bytes_held:
+            heavy.append((live.connection.stalled_since == 0.0, -bytes_held, live.id, live))
+    for _, less, _, live in sorted(heavy):
+        if held <= worker.limits.worker_held_bytes:
+            return
+        held += less
+        live.connection.nexus.session.counters.last_error = "memory is short"
+        worker.telling.complain("memory is short", live.arrival, f"{-less} bytes", initiator=live.initiator)
+        live.child.cancel()
 
 
 def look(worker: "Worker", live: "Live", now: float) -> None:

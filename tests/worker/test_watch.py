@@ -7,7 +7,7 @@ import trio
 from scsipub.iscsi import pdu
 from scsipub.limits import DEFAULT
 from scsipub.worker import watch as watching
-from scsipub.worker.watch import look, watch
+from scsipub.worker.watch import look, relieve, watch, weight
 from tests.support.worker_parts import Hung, set_up
 
 
@@ -219,3 +219,51 @@ async def test_the_watch_walks_once_a_second_over_all(nursery, tmp_path, autojum
 
     for peer in peers:
         assert isinstance(await peer.hear(), pdu.NopIn)
+
+
+# -- all together --------------------------------------------------------------------------------------------
+
+
+async def holding(bench, commands):
+    """A session whose peer reads nothing of so many answers of 64 KiB."""
+    peer = await bench.open(buffer=4096)
+    live = list(bench.worker.live.values())[-1]
+    for _ in range(commands):
+        await peer.command(
+            b"\x28\0" + bytes(5) + (128).to_bytes(2), read=True, expected_data_transfer_length=65536
+        )
+    await bench.until(lambda: weight(live) > (commands - 1) * 65536)
+    return peer, live
+
+
+async def test_of_sessions_that_together_hold_too_much_the_heaviest_ends(nursery, tmp_path):
+    """Nobody is over a bound of its own.  The one that holds most goes; who takes its answers stays."""
+    bench = await set_up(nursery, tmp_path)
+    honest = await bench.open()
+    await honest.write(0, b"kept" * 128)
+    peers = [await holding(bench, commands) for commands in (2, 5, 3)]
+    limits = bench.worker.limits
+    total = sum(weight(live) for live in bench.worker.live.values())
+
+    bench.worker.limits = attrs.evolve(limits, worker_held_bytes=total)
+    relieve(bench.worker)
+    assert len(bench.worker.live) == 4  # exactly as much as may be
+    bench.worker.limits = attrs.evolve(limits, worker_held_bytes=total - 1)
+    relieve(bench.worker)
+    await bench.until(lambda: len(bench.worker.live) == 3)
+
+    assert peers[1][1] not in bench.worker.live.values()
+    assert bench.control.complaints == ["memory is short"]
+    assert await honest.read(0, 1) == b"kept" * 128
+
+
+async def test_the_walk_notices_that_too_much_is_held(nursery, tmp_path, autojump_clock):
+    autojump_clock.autojump_threshold = 0.02
+    bench = await set_up(nursery, tmp_path)
+    await holding(bench, 4)
+    bench.worker.limits = attrs.evolve(bench.worker.limits, worker_held_bytes=65536)
+    nursery.start_soon(watch, bench.worker)
+
+    await bench.until(lambda: not bench.worker.live and bench.control.complaints)
+
+    assert bench.control.complaints == ["memory is short"]
