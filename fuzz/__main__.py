@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     it.add_argument(
         "--patience", type=float, default=3.0, help="of a target: seconds for an answer (default 3)"
     )
+    it.add_argument(
+        "--lanes",
+        type=int,
+        default=1,
+        help="of a target that is started here: so many cases at once (default 1)",
+    )
     it.add_argument("--shrinking", type=float, default=15.0, help="of a target: seconds for each find")
     it = add("replay", _replay, "play finds again")
     it.add_argument("files", nargs="*", type=Path)
@@ -85,6 +91,7 @@ def _run(options: argparse.Namespace) -> int:
         return command.run(
             options.target, seed, seconds, pdus=options.pdus, patience=options.patience, most=most,
             folder=options.out, json_only=options.json, shrinking=options.shrinking, page=options.report,
+            lanes=options.lanes,
         )  # fmt: skip
     tally, finds = Tally(), list[Found]()
     # Interrupted: somebody has seen enough, report what there is.

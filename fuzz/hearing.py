@@ -104,6 +104,9 @@ class Hearing:
         self.siblings: list[Hearing] = [self]
         self.doubts: list[Task] = []  # tasks that have received data in this delivery
         self.ghosts: set[int] = set()  # tags that ended with a thread still at it
+        self.aborted: dict[
+            int, list[Task]
+        ] = {}  # tag of a request -> tasks that it ends, until it is answered
         self.lax = False  # what comes cannot be predicted any more: close, and begin anew
         self.moved = 0  # exp_cmd_sn before this delivery
         self.port = 0  # which initiator port this is, to reservations
@@ -283,6 +286,7 @@ class Hearing:
                     session.may_close = True
         for session, task in doomed:
             session.forget(task)
+        self.aborted.setdefault(tag, []).extend(task for _, task in doomed)
         if function in (5, 6, 7):
             self._reset(self.path(lun) if function == 5 else None, everywhere=function != 5)
 

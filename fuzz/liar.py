@@ -8,7 +8,7 @@ import random
 import struct
 from typing import Any
 
-from fuzz import cdbs, mangle, texts
+from fuzz import cdbs, mangle, scenes, texts
 from fuzz.entry import LOCKED
 from fuzz.ground import UNITS
 from fuzz.hearing import Task
@@ -17,8 +17,6 @@ from fuzz.steps import Step, say
 from scsipub.iscsi import pdu
 
 _COMMAND = struct.Struct(">BB2xIQIII4x16s")
-READS = (0x28, 0x28, 0x28, 0x88, 0x88, 0x08, 0xA8)
-WRITES = (0x2A, 0x2A, 0x2A, 0x8A, 0x8A, 0x0A, 0xAA)
 MOVING = (0x2E, 0x2F, 0x41, 0x93, 0x89, 0x8B, 0x9C, 0x8E, 0x8F, 0x34, 0x35, 0x91)
 
 
@@ -69,13 +67,10 @@ class Liar:
             if dice.random() < 0.03:
                 return [Step("drop", who)]
             return [self._broken(self._other(who))]
-        if roll > 0.94:
-            return self._volley(who)
-        if roll > 0.93:
-            return self._fencing(who)
-        if roll > 0.92:
-            return self._aborting(who)
-        step = self._other(who) if dice.random() < 0.18 else self._command(who)
+        for rarer, scene in scenes.SCENES:
+            if roll > rarer:
+                return scene(self, who)
+        step = self._other(who) if dice.random() < 0.18 else self.command(who)
         return [self._broken(step)]
 
     def _broken(self, step: Step) -> Step:
@@ -153,11 +148,11 @@ class Liar:
 
     # -- SCSI --------------------------------------------------------------------------------------------
 
-    def _next_tag(self) -> int:
+    def next_tag(self) -> int:
         self.tag = (self.tag + 1) & 0x7FFFFFFF
         return self.tag
 
-    def _command(self, who: int) -> Step:
+    def command(self, who: int) -> Step:
         dice = self.dice
         roll = dice.random()
         lun, block_size, blocks = self.units[0]
@@ -165,84 +160,20 @@ class Liar:
             lun, block_size, blocks = self._other_unit()
         roll = dice.random()
         if roll < 0.35:
-            order = cdbs.block_order(dice, dice.choice(READS), blocks, block_size)
+            order = cdbs.block_order(dice, dice.choice(scenes.READS), blocks, block_size)
         elif roll < 0.70:
-            order = cdbs.block_order(dice, dice.choice(WRITES), blocks, block_size)
+            order = cdbs.block_order(dice, dice.choice(scenes.WRITES), blocks, block_size)
         elif roll < 0.82:
             order = cdbs.block_order(dice, dice.choice(MOVING), blocks, block_size)
         else:
             order = cdbs.any_order(dice, blocks, block_size)
-        return self._order(who, lun, order)
+        return self.order(who, lun, order)
 
     def _other_unit(self) -> tuple[int, int, int]:
         lun = self.dice.choice((1, 1, 2, 3))
         return (lun, *self.units[lun % 3][1:])
 
-    def _volley(self, who: int) -> list[Step]:
-        """What a busy initiator says in one breath: short reads and writes, one behind the other."""
-        dice, facts = self.dice, self._facts(who)
-        writes = facts.immediate_data and facts.first_burst >= 4096
-        steps = []
-        for _ in range(16):
-            blocks, roll = (1, 2, 8)[dice.randrange(3)], dice.randrange(1 << 30)
-            first, writing = roll % (1024 - blocks), writes and roll & 0x100000
-            size = blocks * 512
-            cdb = cdbs.block_cdb(0x2A if writing else 0x28, first, blocks)
-            header = _COMMAND.pack(1, 0xA1 if writing else 0xC1, 0, 0, self._next_tag(), size, 0, cdb)
-            steps.append(
-                Step(bhs=header, who=who, seed=roll, length=size if writing else 0, number=0, more=True)
-            )
-        steps[-1].more = False
-        return steps
-
-    def _fencing(self, who: int) -> list[Step]:
-        """What clusters do: one registers and reserves, then both try what they may."""
-        dice, facts = self.dice, self._facts(who)
-        lun, size, blocks = self.units[0]
-        if not facts.immediate_data or facts.discovery:
-            return [self._command(who)]
-        key, kind = dice.choice((1, 2)), dice.choice((1, 3, 5, 6, 7, 8))
-        steps = []
-        for action, theirs in ((6, 0), (1, key), (dice.choice((1, 2, 3, 4, 5)), key)):
-            if action == 6:
-                theirs, mine = 0, key
-            else:
-                mine = dice.choice((0, 1, 2))
-            data = theirs.to_bytes(8) + mine.to_bytes(8) + bytes(8)
-            cdb = bytes((0x5F, action, kind)) + bytes(2) + (24).to_bytes(4) + b"\0"
-            steps.append(self._order(who, lun, cdbs.Order(cdb.ljust(16, b"\0"), 24, writes=True, data=data)))
-            if action == 1:
-                for other in (1 - who, who, 1 - who):
-                    if self._talks(other):
-                        opcode = dice.choice((*READS, *WRITES))
-                        steps.append(self._order(other, lun, cdbs.block_order(dice, opcode, blocks, size)))
-        return steps[: dice.choice((2, 4, 5, 6))]
-
-    def _aborting(self, who: int) -> list[Step]:
-        """A write whose thread is slow is aborted; what lies there is read before the thread comes back, and
-        after."""
-        dice, facts = self.dice, self._facts(who)
-        lun, _, blocks = self.units[0]
-        if not facts.immediate_data or facts.discovery or facts.first_burst < 512:
-            return [self._command(who)]
-        first = dice.randrange(blocks)
-        steps = [Step("hold", n=1)]
-        for opcode in (dice.choice((0x2A, 0x8A, 0x2E)), 0x28, 0x28):
-            flags = 8 if opcode in (0x2A, 0x8A) and dice.random() < 0.5 else 0
-            cdb = cdbs.block_cdb(opcode, first, 1, flags)
-            writes = opcode != 0x28
-            steps.append(self._order(who, lun, cdbs.Order(cdb, 512, reads=not writes, writes=writes)))
-            if writes:
-                tag = int.from_bytes(steps[-1].bhs[16:20])
-                abort = pdu.TaskManagementRequest(
-                    immediate=True, function=dice.choice((1, 1, 2, 5)), initiator_task_tag=self._next_tag(),
-                    lun=lun << 48, referenced_task_tag=tag,
-                )  # fmt: skip
-                steps.append(say(abort, who=who))
-        steps.insert(-1, Step("work", n=dice.randrange(2)))
-        return [*steps, Step("hold", n=0)]
-
-    def _talks(self, who: int) -> bool:
+    def talks(self, who: int) -> bool:
         connection = self.world.connections[who]
         return (
             connection is not None
@@ -250,7 +181,7 @@ class Liar:
             and not connection.referee.facts.discovery
         )
 
-    def _order(self, who: int, lun: int, order: cdbs.Order) -> Step:
+    def order(self, who: int, lun: int, order: cdbs.Order) -> Step:
         dice = self.dice
         expected = order.expected
         if dice.random() < 0.04:
@@ -261,7 +192,7 @@ class Liar:
         data, seed, length = b"", 0, 0
         final = 0x80
         if order.writes:
-            facts = self._facts(who)
+            facts = self.facts(who)
             room = min(facts.first_burst, facts.max_send, expected) if facts.immediate_data else 0
             length = room if dice.random() < 0.9 else dice.randrange(room + 1)
             if order.data:
@@ -274,11 +205,11 @@ class Liar:
         number = 0 if dice.random() < 0.98 else dice.choice((1, 1, 2, 3, 31, 32, -1))
         field = lun << 48 | (0x4000 << 48 if dice.random() < 0.05 else 0)
         header = _COMMAND.pack(
-            1 | immediate, flags | final, 0, field, self._next_tag(), expected, 0, order.cdb[:16]
+            1 | immediate, flags | final, 0, field, self.next_tag(), expected, 0, order.cdb[:16]
         )
         return Step(bhs=header, who=who, data=data, seed=seed, length=length, number=number)
 
-    def _facts(self, who: int) -> Any:
+    def facts(self, who: int) -> Any:
         connection = self.world.connections[who]
         if connection is None or connection.referee is None:
             raise RuntimeError("not logged in")
@@ -296,7 +227,7 @@ class Liar:
         dice = self.dice
         roll = dice.random()
         now = dice.random() < 0.5
-        tag = self._next_tag()
+        tag = self.next_tag()
         if roll < 0.35:
             data = dice.randbytes(dice.choice((0, 0, 4, 17, 600)))
             return say(pdu.NopOut(immediate=now, initiator_task_tag=tag, data=data), who=who)
@@ -327,7 +258,7 @@ class Liar:
 
     def _extended(self, who: int) -> Step:
         """A command with an Additional Header Segment, whose lengths may lie."""
-        step = self._command(who)
+        step = self.command(who)
         ahs = pdu.extended_cdb(bytes(16) + self.dice.randbytes(self.dice.randrange(1, 17)))[1]
         if self.dice.random() < 0.5:
             lying = bytearray(ahs)

@@ -122,7 +122,7 @@ class Initiator(RuleBasedStateMachine):
             talker = liar.Liar(dice, self.world)
             self.tag += 1
             talker.tag = self.tag
-            self.take(talker._order(who, 0, cdbs.block_order(dice, opcode, 1024, 512)), dice)
+            self.take(talker.order(who, 0, cdbs.block_order(dice, opcode, 1024, 512)), dice)
 
     @precondition(logged_in)
     @rule(

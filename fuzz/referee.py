@@ -6,11 +6,9 @@ Raises ``Find`` for whatever an honest target never says."""
 from collections import Counter
 
 from fuzz import cdbs, effects
-from fuzz.content import Content
 from fuzz.effects import Disk
 from fuzz.fence import PREEMPT_AND_ABORT
 from fuzz.find import Find
-from fuzz.guard import Guard
 from fuzz.hearing import (
     DATA_IN,
     HEADER,
@@ -26,13 +24,14 @@ from fuzz.hearing import (
     ahead,
     crc,
 )
+from fuzz.keeper import Keeper
 from fuzz.steps import command_name
 
 R2T, ASYNC, REJECT = 0x31, 0x32, 0x3F
 WRONG_LENGTH = (0x05, 0x0E, 0x03)
 
 
-class Referee(Guard):
+class Referee(Keeper):
     """Both halves.  ``heard`` gets the bytes that the target sent for one delivery."""
 
     def __init__(self, facts: Facts, disks: dict[int, Disk], seen: Counter[tuple[str, str]]) -> None:
@@ -80,13 +79,6 @@ class Referee(Guard):
                 raise Find("no answer", f"{kind:02x}h for tag {tag:08x}")
         if self.doubts:
             self._spread_doubts()
-
-    def _spread_doubts(self) -> None:
-        """Data has come for tasks that go on: some of it may be there by now."""
-        for task in self.doubts:
-            if self.tasks.get(task.tag) is task:
-                self._doubt(task)
-        self.doubts.clear()
 
     # -- one answer --------------------------------------------------------------------------------------
 
@@ -252,109 +244,6 @@ class Referee(Guard):
             self.doubts.remove(task)
         return task
 
-    def _went_well(self, task: Task) -> None:
-        if task.spoiled:
-            raise Find("mistake overlooked", f"{task.spoiled}: {command_name(task.cdb)} ended GOOD")
-        disk, opcode = task.disk, task.cdb[0]
-        if disk is None:
-            return
-        if opcode in effects.READS:
-            self._read_well(task, disk)
-            return
-        if opcode in effects.WILD:
-            self._anything(disk, opcode)
-            return
-        moving = opcode in effects.MOVERS
-        if moving and not effects.in_range(disk, task.cdb):
-            raise Find("out of range", f"{command_name(task.cdb)} {task.cdb.hex()} ended GOOD")
-        if not moving:
-            return
-        data = bytes(task.data)
-        compared = effects.compared(disk, task.cdb, data)
-        if compared is not None:
-            self._compare(disk.content, *compared, epoch=task.epoch)
-        sure = opcode != 0x8B or self._sure(disk, task)
-        alone = task.puts == disk.content.puts  # else pieces of it may have come before or after others
-        for first, written in effects.changes(disk, task.cdb, data):
-            if sure and alone and len(written) % 512 == 0:
-                disk.content.put(first, written)
-            elif sure and len(written) % 512 == 0:
-                disk.content.perhaps(first, written)
-            else:
-                disk.content.forget(first, -(-len(written) // 512))
-        if opcode in effects.SAMES and task.cdb[1] & 8 and any(data):
-            disk.content.forget_all((a, len(d) // 512) for a, d in effects.changes(disk, task.cdb, data))
-        disk.content.puts += 1
-        self._doubt_others(disk)
-
-    def _sure(self, disk: Disk, task: Task) -> bool:
-        first, count = effects.extent(task.cdb)
-        return (
-            disk.content.known(first << disk.shift, count << disk.shift) and task.epoch == disk.content.epoch
-        )
-
-    def _read_well(self, task: Task, disk: Disk) -> None:
-        first, count = effects.extent(task.cdb)
-        if first + count > disk.blocks:
-            raise Find("out of range", f"{command_name(task.cdb)} of {count} at {first} ended GOOD")
-        whole = len(task.answer) // 512 * 512
-        self._compare(disk.content, first << disk.shift, bytes(task.answer[:whole]), epoch=task.epoch)
-
-    def _compare(self, content: Content, first: int, data: bytes, *, epoch: int) -> None:
-        if first + len(data) // 512 > content.sectors:
-            return
-        if self.doubts:
-            self._spread_doubts()
-        complaint = content.complaint(first, data, epoch=epoch, settle=not self._writes_under_way(content))
-        if complaint:
-            raise Find("content", complaint)
-
-    def _writes_under_way(self, content: Content) -> bool:
-        # An aborted write may still come, until the abort is answered.
-        if any(kind == MANAGED for session in self.siblings for kind, _ in session.owed):
-            return True
-        return any(
-            t.writes and t.disk is not None and t.disk.content is content
-            for session in self.siblings
-            for t in session.tasks.values()
-        )
-
-    def _failed(self, task: Task) -> None:
-        """Ended otherwise than well: whatever was sent for it may be there or not."""
-        if task.disk is not None:
-            if task.cdb[0] in effects.WILD:
-                self._anything(task.disk, task.cdb[0])
-            self._doubt(task)
-            task.disk.content.puts += 1
-
-    def _anything(self, disk: Disk, opcode: int) -> None:
-        for each in self.disks.values() if opcode == 0x83 else [disk]:
-            each.content.forget(0, each.content.sectors)
-
-    def _doubt(self, task: Task) -> None:
-        """Some of what the task has sent may be there by now."""
-        disk, data, opcode = task.disk, bytes(task.data), task.cdb[0]
-        if disk is None or opcode not in effects.MOVERS or not effects.in_range(disk, task.cdb):
-            return
-        if opcode in effects.SAMES and task.cdb[1] & 9:  # UNMAP, or no data at all
-            first, count = effects.extent(task.cdb)
-            count = count or disk.blocks - first
-            disk.content.forget(first << disk.shift, count << disk.shift)
-        elif opcode == 0x8B and data:
-            first, count = effects.extent(task.cdb)
-            disk.content.forget(first << disk.shift, min(count << disk.shift, -(-len(data) // 512)))
-        elif data:
-            for first, written in effects.changes(disk, task.cdb, data):
-                disk.content.perhaps(first, written + bytes(-len(written) % 512))
-                if len(written) % 512:
-                    disk.content.forget(first + len(written) // 512, 1)
-
-    def _doubt_others(self, disk: Disk) -> None:
-        for session in self.siblings:
-            for task in session.tasks.values():
-                if task.writes and task.data and task.disk is not None and task.disk.content is disk.content:
-                    self._doubt(task)
-
     def _r2t(self, words: tuple[int, ...]) -> None:
         _, _, _, _, _, _, tag, ttt, _, _, _, sn, offset, length = words
         task = self.tasks.get(tag)
@@ -390,6 +279,8 @@ class Referee(Guard):
             if request[1] & 0x7F == 7:  # cold reset: all sessions of the target end
                 for session in self.siblings:
                     session.may_close = True
+            for task in self.aborted.pop(tag, ()):
+                self._stays(task)
             self.seen[f"task management {request[1] & 0x7F}", f"response {words[2]}"] += 1
         elif opcode == LOGGED_OUT:
             self.seen["Logout", f"response {words[2]}"] += 1

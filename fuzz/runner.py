@@ -197,18 +197,18 @@ def run(
                 on_progress(tally)
         if not on.unchanged():
             finds.append(Found(Script({}, []), Find("image", "an image was changed")))
-    growth = memory_growth(tally)
+    growth = memory_growth(tally.memory, tally.seconds)
     if growth:
         finds.append(Found(Script({}, []), Find("bound", growth)))
 
 
-def memory_growth(tally: Tally) -> str:
+def memory_growth(memory: list[tuple[float, int]], seconds: float) -> str:
     """Does memory grow from the first third on?  Empty when it does not."""
-    if tally.seconds < 20 or len(tally.memory) < 9:
+    if seconds < 20 or len(memory) < 9:
         return ""
-    third = len(tally.memory) // 3
-    early = sum(size for _, size in tally.memory[third : third + 3]) / 3
-    late = sum(size for _, size in tally.memory[-3:]) / 3
+    third = len(memory) // 3
+    early = sum(size for _, size in memory[third : third + 3]) / 3
+    late = sum(size for _, size in memory[-3:]) / 3
     if late > early * 1.02 + MEMORY_NOISE:
         return f"resident memory grew from {early / 1e6:.1f} to {late / 1e6:.1f} MB"
     return ""

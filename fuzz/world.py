@@ -12,6 +12,7 @@ from typing import Any
 
 from fuzz import mangle
 from fuzz.content import SECTOR
+from fuzz.effects import Disk as KnownDisk
 from fuzz.entry import Entry
 from fuzz.find import Find
 from fuzz.ground import (
@@ -321,6 +322,16 @@ class World:
             over(error)
             self._wake_others()
 
+    def _peek(self, connection: Connection, disk: KnownDisk, first: int, count: int) -> bytes | None:
+        """What lies there now.  None while a thread of a connection that is gone, or work behind commands,
+        may still change it."""
+        if self.backgrounds or any(other.closed for other, _ in self.jobs):
+            return None
+        lun = next(lun for lun, known in connection.units.known.items() if known is disk)
+        data = bytearray(count * SECTOR)
+        connection.units.backings[lun].disk.read(first, count, memoryview(data))
+        return bytes(data)
+
     # -- login -------------------------------------------------------------------------------------------
 
     def _login(self, connection: Connection, data: bytes) -> int:
@@ -332,6 +343,10 @@ class World:
             self.connections[connection.who] = None
         elif finished is not None:
             open_session(connection, finished, self.out, self.seen, lambda: self.woken.append(connection))
+            if connection.referee is not None:
+                connection.referee.peek = lambda disk, first, count: self._peek(
+                    connection, disk, first, count
+                )
         return used
 
     # -- the end -----------------------------------------------------------------------------------------

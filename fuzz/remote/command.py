@@ -14,35 +14,39 @@ from fuzz.remote.private import KINDS, private
 from fuzz.remote.report import Progress, as_json, by_hand, markdown, save, tell, write_finds
 from fuzz.remote.reproducer import slug
 from fuzz.remote.stand import Stand
+from scsipub.errors import OperatorError
 
 BUILD = Path("build") / "fuzz"
 
 
 @contextlib.contextmanager
-def stand_at(target: str, patience: float) -> Iterator[Stand]:
-    """Raises ``OperatorError`` when there is no such target."""
-    if target in KINDS:
-        with private(target) as running:
-            stand = Stand(None, running, patience=patience)
-            try:
-                yield stand
-            finally:
-                stand.close()
-        return
-    stand = Stand(Address.parse(target), patience=patience)
-    try:
-        yield stand
-    finally:
-        stand.close()
+def stands_at(target: str, patience: float, lanes: int = 1) -> Iterator[list[Stand]]:
+    """One for each lane.  Raises ``OperatorError`` when there is no such target."""
+    with contextlib.ExitStack() as stack:
+        if target in KINDS:
+            kind = KINDS[target]
+            targets = [stack.enter_context(private(target, lanes))] * lanes
+            if not kind.shared:
+                targets[1:] = [stack.enter_context(private(target)) for _ in targets[1:]]
+            stands = [Stand(None, it, patience=patience, lane=lane) for lane, it in enumerate(targets)]
+        elif lanes > 1:
+            raise OperatorError(
+                "several lanes need a unit each", "name a target that is started for it, or leave out --lanes"
+            )
+        else:
+            stands = [Stand(Address.parse(target), patience=patience)]
+        for stand in stands:
+            stack.callback(stand.close)
+        yield stands
 
 
 def run(
     target: str, seed: int, seconds: float, *, pdus: int, patience: float, most: int, folder: Path | None,
-    json_only: bool, shrinking: float, page: Path | None = None,
+    json_only: bool, shrinking: float, page: Path | None = None, lanes: int = 1,
 ) -> int:  # fmt: skip
     """1 when something was found."""
-    with stand_at(target, patience) as stand:
-        campaign = Campaign(stand, seed, shrinking=shrinking)
+    with stands_at(target, patience, lanes) as stands:
+        campaign, stand = Campaign(stands, seed, shrinking=shrinking), stands[0]
         version = stand.private.version() if stand.private is not None else str(stand.address)
         where = folder or BUILD / f"{slug(target)}-{seed}"
         # Interrupted: somebody has seen enough, report what there is.
@@ -64,14 +68,14 @@ def run(
 def replay(files: list[Path], target: str, patience: float) -> int:
     """1 when one of them happens again."""
     happened = 0
-    with stand_at(target, patience) as stand:
+    with stands_at(target, patience) as [stand]:
         for path in files:
             if path.suffix == ".py":
                 again = by_hand(stand, path) if stand.private is not None else None
                 print(f"{path.name}: {'happens again' if again else 'nothing found'}")
                 happened += bool(again)
                 continue
-            campaign = Campaign(stand, 0)
+            campaign = Campaign([stand], 0)
             found = campaign.replay(Record.read(path).script)
             print(f"{path.name}: {found.find if found else 'nothing found'}")
             happened += found is not None
@@ -81,10 +85,10 @@ def replay(files: list[Path], target: str, patience: float) -> int:
 def minimise(files: list[Path], target: str, patience: float, seconds: float) -> int:
     """Writes the shorter script, a program and a pcap beside the file; 1 when one did not happen again."""
     lost = 0
-    with stand_at(target, patience) as stand:
+    with stands_at(target, patience) as [stand]:
         for path in files:
             record = Record.read(path)
-            campaign = Campaign(stand, 0, shrinking=seconds)
+            campaign = Campaign([stand], 0, shrinking=seconds)
             found = campaign.replay(record.script)
             if found is None or found.find.kind != record.kind:
                 said = found.find if found else "nothing found"

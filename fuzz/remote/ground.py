@@ -103,3 +103,12 @@ class FarDisk(Disk):
 def fresh(data: bytes, block_size: int, capacity: int) -> FarDisk:
     """A unit whose first bytes are these."""
     return FarDisk(Content(data), (block_size // SECTOR).bit_length() - 1, capacity=capacity)
+
+
+def successor(before: FarDisk, now: FarDisk, when: float) -> FarDisk:
+    """``now`` has just been read: but where a write was given up shortly before, it may still come."""
+    now.haunted = [one for one in before.haunted if one[0] > when]
+    for _, low, high in now.haunted:
+        low, high = min(low, now.content.sectors), min(high, now.content.sectors)
+        now.content.forget(low, high - low)
+    return now

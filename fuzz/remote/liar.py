@@ -86,7 +86,7 @@ class FarLiar(liar.Liar):
     def _other(self, who: int) -> Step:
         if self.rate:
             return super()._other(who)
-        dice, tag = self.dice, self._next_tag()
+        dice, tag = self.dice, self.next_tag()
         now, roll = dice.random() < 0.5, dice.random()
         if roll < 0.5:
             data = dice.randbytes(dice.choice((0, 0, 4, 17, 600)))
@@ -94,13 +94,13 @@ class FarLiar(liar.Liar):
         if roll < 0.9:
             return self._manage(who, now, tag)
         if roll < 0.98:
-            text = texts.text([("SendTargets", "All" if self._facts(who).discovery else "")])
+            text = texts.text([("SendTargets", "All" if self.facts(who).discovery else "")])
             return say(pdu.TextRequest(immediate=now, initiator_task_tag=tag, final=True, data=text), who=who)
         return say(pdu.LogoutRequest(immediate=now, initiator_task_tag=tag), who=who)
 
     # -- SCSI --------------------------------------------------------------------------------------------
 
-    def _order(self, who: int, lun: int, order: Order) -> Step:
+    def order(self, who: int, lun: int, order: Order) -> Step:
         dice = self.dice
         if order.cdb[0] in cdbs.RARE or order.cdb[0] in (0x15, 0x55) or dice.random() < 0.02:
             roll = dice.random()
@@ -120,7 +120,7 @@ class FarLiar(liar.Liar):
             and order.cdb[7 if order.cdb[0] == 0x41 else 10 :][:4].strip(b"\0") == b""
         ):
             order = Order(bytes(6))  # WRITE SAME to the end: a unit may be terabytes
-        step = super()._order(who, lun, order)
+        step = super().order(who, lun, order)
         if not self.rate:
             step.number = 0
         return step

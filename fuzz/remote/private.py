@@ -6,12 +6,14 @@ makes shrinking a crash possible."""
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from scsipub.errors import OperatorError
 
 MIB = 1 << 20
 SIZE = 4 * MIB
+CRASHED = re.compile(r"crash|Traceback|exception", re.IGNORECASE)
 ROOT = Path(__file__).resolve().parents[2]
 ISTGT = """\
 [Global]
@@ -68,17 +71,32 @@ ISTGT = """\
 
 
 class Private:
-    """One target process.  ``address`` is where it listens now; ``start`` begins with an empty unit."""
+    """One target process.  ``address`` is where it listens now; ``start`` begins with an empty unit.
+
+    ``units``: so many targets with a unit of their own, for kinds that are ``shared`` by lanes."""
 
     name = "?"
     package = ""
     program = ""
+    shared = False
 
-    def __init__(self) -> None:
+    def __init__(self, units: int = 1) -> None:
+        self.units = units
+        self.lock = threading.RLock()  # lanes of a shared one are threads
         self.directory = Path(tempfile.mkdtemp(prefix=f"scsipub-fuzz-{self.name}-"))
         self.process: subprocess.Popen[bytes] | None = None
-        self.address = Address("127.0.0.1", 0, "")
+        self.addresses = [Address("127.0.0.1", 0, "")]
         self.starts = 0
+
+    @property
+    def address(self) -> Address:
+        return self.addresses[0]
+
+    def start_since(self, seen: int) -> None:
+        """Begin anew, unless somebody has done so since ``starts`` was ``seen``."""
+        with self.lock:
+            if self.starts == seen:
+                self.start()
 
     def start(self) -> None:
         """Stop what runs, and begin anew."""
@@ -95,7 +113,7 @@ class Private:
                 start_new_session=True,
             )  # fmt: skip
         try:
-            self.address = self.ready(port)
+            self.addresses = self.ready(port)
         except BaseException:
             self.stop()
             raise
@@ -103,7 +121,7 @@ class Private:
     def command(self, port: int) -> list[str]:
         raise NotImplementedError
 
-    def ready(self, port: int) -> Address:
+    def ready(self, port: int) -> list[Address]:
         raise NotImplementedError
 
     def died(self) -> str:
@@ -112,6 +130,10 @@ class Private:
         if code is None:
             return ""
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+
+    def restarts(self) -> int:
+        """Workers that have died and were replaced.  Others have none."""
+        return 0
 
     def complaints(self) -> str:
         """What a target of ours says about crashes that it survived.  Others do not tell."""
@@ -176,7 +198,7 @@ class Tgt(Private):
         )
         return done.returncode == 0
 
-    def ready(self, port: int) -> Address:
+    def ready(self, port: int) -> list[Address]:
         self.wait_for(lambda: self._admin("--mode", "target", "--op", "show"))
         update = ("--mode", "target", "--op", "update", "--tid", "1", "-v", "CRC32C,None", "-n")
         for step in (
@@ -199,7 +221,7 @@ class Tgt(Private):
         ):
             if not self._admin(*step):
                 raise OperatorError(f"tgtadm {' '.join(step)} failed", "is another tgtd in the way?")
-        return Address("127.0.0.1", port, self.target, 1)
+        return [Address("127.0.0.1", port, self.target, 1)]
 
 
 class Istgt(Private):
@@ -214,40 +236,44 @@ class Istgt(Private):
         (self.directory / "auth.conf").chmod(0o600)
         return [found(self), "-D", "-c", str(config), "-p", str(self.directory / "istgt.pid")]
 
-    def ready(self, port: int) -> Address:
+    def ready(self, port: int) -> list[Address]:
         def listens() -> bool:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 return True
             return False
 
         self.wait_for(listens)
-        return Address("127.0.0.1", port, "iqn.2025-01.pub.fuzz:disk", 0)
+        return [Address("127.0.0.1", port, "iqn.2025-01.pub.fuzz:disk", 0)]
 
 
 class Scsipub(Private):
-    """Our own daemon: one rented target, so that all sessions see one disk."""
+    """Our own daemon: a rented target for each lane, so that all sessions of a lane see one disk."""
 
-    name, program = "scsipub", sys.executable
+    name, program, shared = "scsipub", sys.executable, True
 
     def command(self, port: int) -> list[str]:
         self.state = self.directory / "state"
         self.state.mkdir()
+        self.read = 0  # bytes of the log that have been looked at
+        self.lost = 0
         return [
             sys.executable, "-m", "scsipub", "serve", "--port", "0", "--web-port", "0", "--workers", "1",
             "--state-dir", str(self.state), "--host", "127.0.0.1",
         ]  # fmt: skip
 
-    def ready(self, port: int) -> Address:
+    def ready(self, port: int) -> list[Address]:
         told = self.state / "run" / "endpoints.json"
         self.wait_for(told.exists, 30.0)
         endpoints = json.loads(told.read_text())
         self.ask("tier.put", name="fuzz", allocation_budget=64 * MIB, persistent=True)
         self.ask("tenant.create", name="fuzz", tier="fuzz")
-        rented = self.ask("target.create", tenant="fuzz", luns=[{"size": SIZE}])
+        rented = [self.ask("target.create", tenant="fuzz", luns=[{"size": SIZE}]) for _ in range(self.units)]
         host, _, where = str(endpoints["iscsi"]).rpartition(":")
         self.workers = self.ask("status")["pids"]["workers"]
-        chap = rented["chap"]
-        return Address(host, int(where), rented["name"], 0, chap["user"], chap["secret"])
+        return [
+            Address(host, int(where), it["name"], 0, it["chap"]["user"], it["chap"]["secret"])
+            for it in rented
+        ]
 
     def ask(self, method: str, **params: Any) -> Any:
         """One call on the control socket."""
@@ -262,15 +288,30 @@ class Scsipub(Private):
             raise OperatorError(f"{method}: {answer['error']}", "see the daemon's log")
         return answer["result"]
 
+    def restarts(self) -> int:
+        return self.lost
+
     def complaints(self) -> str:
-        """A crash of one session is a bug, although nobody else notices."""
-        status = self.ask("status")
-        if status["pids"]["workers"] != self.workers:
-            return f"a worker died: {self.workers} became {status['pids']['workers']}"
-        for line in self.log().splitlines():
-            if "crash" in line or "Traceback" in line:
-                return line.strip()
-        return ""
+        """A crash of one session is a bug, although nobody else notices; so is a worker that died."""
+        with self.lock:
+            missing = [pid for pid in self.workers if not Path(f"/proc/{pid}").exists()]
+            if missing:
+                self.lost += len(missing)
+                self.workers = [pid for pid in self.workers if pid not in missing]
+                return f"a worker died: {missing}"
+            with (self.directory / "log").open("rb") as log:
+                log.seek(self.read)
+                new = log.read()
+            whole = new.rpartition(b"\n")[0]
+            self.read += len(whole) + bool(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                if CRASHED.search(line):
+                    return line.strip()
+            return ""
+
+    def resident(self) -> int:
+        """Its share of memory: pages that its processes have in common count once."""
+        return sum(_proportional(pid) for pid in self.family())
 
     def family(self) -> list[int]:
         if self.process is None:
@@ -311,9 +352,9 @@ KINDS: dict[str, type[Private]] = {kind.name: kind for kind in (Tgt, Istgt, Scsi
 
 
 @contextlib.contextmanager
-def private(name: str) -> Iterator[Private]:
+def private(name: str, units: int = 1) -> Iterator[Private]:
     """A running target of this kind."""
-    it = KINDS[name]()
+    it = KINDS[name](units)
     try:
         it.start()
         yield it
@@ -333,6 +374,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _proportional(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def _resident(pid: int) -> int:

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from fuzz.find import Record
 from fuzz.remote import pcap, reproducer
-from fuzz.remote.campaign import Campaign, FarTally
+from fuzz.remote.campaign import Campaign
+from fuzz.remote.lane import FarTally
 from fuzz.remote.stand import Stand
 
 
@@ -60,7 +61,10 @@ def as_json(campaign: Campaign, names: dict[str, str], version: str) -> dict[str
         "pdus": tally.pdus,
         "pdus_per_second": round(tally.rate),
         "answers": tally.answers,
-        "memory_bytes": [size for _, size in tally.memory[:: max(1, len(tally.memory) // 20)]],
+        "lanes": len(campaign.lanes),
+        "begun_anew": tally.starts,
+        "workers_restarted": campaign.restarts,
+        "memory_bytes": sampled([size for _, size in tally.memory]),
         "outcomes": {f"{said}: {ended}": times for (said, ended), times in tally.seen.most_common()},
         "finds": [
             {
@@ -73,13 +77,29 @@ def as_json(campaign: Campaign, names: dict[str, str], version: str) -> dict[str
     }  # fmt: skip
 
 
+def sampled(sizes: list[int]) -> list[int]:
+    """Twenty of them, or a few more, with the first and the last."""
+    return [*sizes[: -1 : max(1, len(sizes) // 20)], *sizes[-1:]]
+
+
+def memory(it: dict[str, Any]) -> str:
+    """What became of the target, and how much memory it held."""
+    first, half, last = (it["memory_bytes"][at] / 1e6 for at in (0, len(it["memory_bytes"]) // 2, -1))
+    anew = (
+        f"the target was begun anew {it['begun_anew']} times, its workers {it['workers_restarted']} times; "
+    )
+    return anew + f"it held {first:.1f} MB, {half:.1f} MB half-way, {last:.1f} MB in the end"
+
+
 def markdown(it: dict[str, Any]) -> str:
     """The same as a page."""
     lines = [
         f"# {it['target']}", "",
         f"{it['pdus']:,} PDUs in {it['cases']:,} cases, {it['seconds']:.0f} seconds, "
-        f"{it['answers']:,} answers; seed {it['seed']}.", "",
+        f"{it['answers']:,} answers; seed {it['seed']}, {it['lanes']} lanes.", "",
     ]  # fmt: skip
+    if it["memory_bytes"]:
+        lines += [f"{memory(it).capitalize()}.", ""]
     if not it["finds"]:
         return "\n".join([*lines, "Nothing found.", ""])
     lines += [
@@ -111,14 +131,14 @@ def tell(it: dict[str, Any], folder: Path) -> None:
         table.add_row(find["kind"], find["what"][:100], f"{find['seen']:,}", str(find["steps"]), hand)
     if it["finds"]:
         console.print(table, highlight=False)
-    memory = it["memory_bytes"]
-    grown = f", memory {memory[0] / 1e6:.1f} to {memory[-1] / 1e6:.1f} MB" if memory else ""
     console.print(
         f"seed {it['seed']}: {it['pdus']:,} PDUs in {it['seconds']:.0f} s "
         f"({it['pdus_per_second']:,} a second), {it['cases']:,} cases, {it['answers']:,} answers, "
-        f"{len(it['outcomes'])} outcomes{grown}",
+        f"{len(it['outcomes'])} outcomes",
         highlight=False,
     )
+    if it["memory_bytes"]:
+        console.print(memory(it), highlight=False)
     console.print(f"{len(it['finds'])} kinds found; files in {folder}" if it["finds"] else "nothing found")
 
 

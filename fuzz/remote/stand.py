@@ -9,7 +9,7 @@ import time
 from fuzz.content import SECTOR
 from fuzz.find import Find
 from fuzz.remote.address import Address
-from fuzz.remote.ground import CANARY, FarDisk, fresh
+from fuzz.remote.ground import CANARY, FarDisk, fresh, successor
 from fuzz.remote.plain import Gone, Plain, Refused, Silent
 from fuzz.remote.private import Private
 from scsipub.errors import OperatorError
@@ -23,9 +23,15 @@ class Stand:
     """``begin`` anew, ``look`` after each case, ``close``."""
 
     def __init__(
-        self, address: Address | None, private: Private | None = None, *, patience: float = 5.0
+        self,
+        address: Address | None,
+        private: Private | None = None,
+        *,
+        patience: float = 5.0,
+        lane: int = 0,
     ) -> None:
         self.private = private
+        self.lane = lane if private is not None and private.shared else 0  # which of its units is ours
         self._address = address
         self.patience = patience
         self.witness: Plain | None = None
@@ -34,11 +40,12 @@ class Stand:
         self.blocks = 0
         self.read_only = False
         self.login_seconds = 0.0
+        self.starts = private.starts if private is not None else 0  # of the target that we know
 
     @property
     def address(self) -> Address:
         if self.private is not None:
-            return self.private.address
+            return self.private.addresses[self.lane]
         if self._address is None:
             raise OperatorError("no target", "give an iscsi:// URL")
         return self._address
@@ -47,13 +54,19 @@ class Stand:
     def disks(self) -> dict[int, FarDisk]:
         return {self.address.lun: self.disk}
 
+    @property
+    def stale(self) -> bool:
+        """Has somebody else begun the target anew?  Then whatever was seen proves nothing."""
+        return self.private is not None and self.private.starts != self.starts
+
     # -- before ------------------------------------------------------------------------------------------
 
     def begin(self, *, anew: bool = False) -> None:
         """Be ready for a case: a living target, a witness, a known unit.  Raises ``OperatorError``."""
         if self.private is not None and (anew or self.private.died()):
             self.away()
-            self.private.start()
+            self.private.start_since(self.starts)
+        self.starts = self.private.starts if self.private is not None else 0
         until = time.monotonic() + BACK
         while True:
             try:
@@ -62,7 +75,8 @@ class Stand:
             except (Gone, Silent, Refused) as error:
                 self.away()
                 if self.private is not None:
-                    self.private.start()
+                    self.private.start_since(self.starts)
+                    self.starts = self.private.starts
                 elif isinstance(error, Refused) and error.status >> 8 == 2:
                     raise OperatorError(
                         f"{self.address} refuses us: {error}", "check its name, user and secret"
@@ -101,7 +115,7 @@ class Stand:
         step = 65536 // self.block_size
         for first in range(0, sectors * SECTOR // self.block_size, step):
             data += self.read(witness, first, min(step, sectors * SECTOR // self.block_size - first))
-        self.disk = fresh(bytes(data), self.block_size, self.blocks)
+        self.disk = successor(self.disk, fresh(bytes(data), self.block_size, self.blocks), time.monotonic())
         self._lay(witness)
 
     def read(self, witness: Plain, first: int, count: int) -> bytes:
@@ -157,7 +171,7 @@ class Stand:
         if died:
             self.away()
             raise Find(f"crash: {died}", f"{self.private.name if self.private else 'the target'} is gone")
-        if self.private is not None and carefully and (said := self.private.complaints()):
+        if self.private is not None and (said := self.private.complaints()):
             raise Find("crash inside", said)
 
     def _see(self, witness: Plain, carefully: bool) -> None:

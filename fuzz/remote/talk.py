@@ -22,6 +22,7 @@ from fuzz.speech import resolve
 from fuzz.steps import Step
 
 SHORT = 0.1  # seconds for a target to say something about nonsense
+AWAY = 10.0  # seconds after which a target may have given up an initiator that does not listen
 OURS = 0x7F000000  # tags of our own pings
 
 
@@ -36,7 +37,7 @@ class Speaker:
     apart: bool = False
     over: bool = False
     pings: int = 0
-    spent: bool = False  # half a PDU was sent in the login
+    looked: float = attrs.field(factory=time.monotonic)  # when we last took what had come
 
     @property
     def tainted(self) -> str:
@@ -189,6 +190,9 @@ class Talk:
             return False
         came = link.pump(seconds)
         now = time.monotonic()
+        if now - speaker.looked - seconds > AWAY:
+            judge.tainted = judge.tainted or "we did not listen, and answered no ping"
+        speaker.looked = now
         for answer in link.answers():
             self.answers += 1
             try:
@@ -232,7 +236,7 @@ class Talk:
 
     def _window(self, speaker: Speaker, judge: FarJudge) -> bool:
         """Is there room for one more command?  Waits for it."""
-        until = time.monotonic() + (SHORT if judge.tainted else self.patience)
+        until = time.monotonic() + (SHORT if judge.tainted or judge.unfed else self.patience)
         while ahead(judge.exp_cmd_sn, judge.max_cmd_sn) < 0:
             if speaker.over:
                 return False
@@ -240,14 +244,18 @@ class Talk:
             if time.monotonic() > until or (waiting and not self._hear(speaker, 0.05)):
                 if not judge.tainted and not waiting and not judge.unfed:
                     self.complain("the command window stays closed", f"MaxCmdSN {judge.max_cmd_sn:08x}")
-                return waiting and not self._overdue(speaker, judge)
+                self._give_up(speaker)
+                return False
             self._hear(speaker, 0.05)
         return not speaker.over
 
-    def _overdue(self, speaker: Speaker, judge: FarJudge) -> bool:
-        """The window is full of writes that wait for us: give them up."""
-        self._over(speaker)
-        return True
+    def _give_up(self, speaker: Speaker) -> None:
+        """The window is full of commands that wait for write data, or wait behind those of a session beside
+        us that do: without this every further step would wait as well."""
+        for other in list(self.connections):
+            referee = other.referee if other is not None else None
+            if other is not None and (other is speaker or (referee is not None and referee.unfed)):
+                self._over(other)
 
     def _settle(self, speaker: Speaker, judge: FarJudge, most: int) -> None:
         """Wait until only so many tasks are left that do not wait for us."""

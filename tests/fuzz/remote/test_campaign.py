@@ -37,12 +37,21 @@ def test_in_tgt_something_is_found_and_its_program_shows_it_by_hand(tmp_path, ca
 
 
 def test_in_our_daemon_nothing_is_found(tmp_path, capsys):
-    ended = main(["run", "scsipub", "--pdus", "400", "--json", "--out", str(tmp_path)])
+    ended = main(["run", "scsipub", "--pdus", "1500", "--lanes", "3", "--json", "--out", str(tmp_path)])
 
     report = json.loads(capsys.readouterr().out)
     assert [(find["kind"], find["what"]) for find in report["finds"]] == []
     assert ended == 0
-    assert report["pdus"] >= 400
+    assert report["pdus"] >= 1500
+    assert report["lanes"] == 3
+    assert (report["begun_anew"], report["workers_restarted"]) == (0, 0)
+    assert min(report["memory_bytes"]) > 1 << 20
+
+
+def test_lanes_at_a_target_of_somebody_else_are_refused(capsys):
+    """They would write over one another's blocks."""
+    assert main(["run", "iscsi://127.0.0.1:1/iqn.2025-01.pub.scsipub:x/0", "--lanes", "2"]) == 2
+    assert "several lanes need a unit each" in capsys.readouterr().err
 
 
 def test_a_target_that_is_not_there_is_said_so(capsys):

@@ -2,7 +2,7 @@
 
 from fuzz.hearing import NO_TAG
 from fuzz.remote import stale
-from fuzz.remote.ground import CANARY, FarTask, fresh
+from fuzz.remote.ground import CANARY, HAUNTING, FarTask, fresh, successor
 from fuzz.steps import fill
 
 
@@ -46,6 +46,21 @@ def test_a_write_that_was_given_up_haunts_for_a_while():
     again = FarTask(1, 0, late.cdb, disk, True, False, True, 512, 0, 0)
     disk.begin(again, 6.0)
     assert not again.mixed
+
+
+def test_what_was_read_before_a_write_that_still_haunts_is_not_known():
+    """A write on a connection that was dropped may come after somebody has read the whole unit anew."""
+    before = fresh(bytes(8192), 512, 16)
+    before.end(write(before, 2, 3, 1), 10.0, well=None)
+
+    soon = successor(before, fresh(bytes(8192), 512, 16), 10.0 + HAUNTING / 2)
+    late = successor(before, fresh(bytes(8192), 512, 16), 10.0 + HAUNTING)
+
+    assert not soon.content.known(2, 3)
+    assert soon.content.known(5, 11)
+    assert write(soon, 4, 1, 2).mixed
+    assert late.content.known(0, 16)
+    assert late.haunted == []
 
 
 def test_what_lies_beyond_the_model_is_not_judged():
