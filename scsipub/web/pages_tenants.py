@@ -2,6 +2,8 @@
 
 Knows Litestar.  Each call shows the visit's token to control, which decides."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -16,6 +18,7 @@ from scsipub.web.pages_targets import UNITS, BadForm, bytes_of
 from scsipub.web.pages_visits import Visit
 
 MANY = 100
+HOUR, DAY, MIB = 3600.0, 86400.0, 1 << 20
 Asked = Request[Any, Any, Any]
 
 
@@ -57,25 +60,50 @@ async def create_tenant(
     return see(f"/admin/tenants/{made['name']}")
 
 
+def _number(text: str) -> float:
+    """Raises BadForm."""
+    try:
+        found = float(text[:12])
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise BadForm("A number is written like 10 or 1.5.")
+    return found
+
+
+def _terms(said: Mapping[str, str]) -> dict[str, Any]:
+    """What the form says of a tier.  Raises BadForm, and ValueError for a number that is none."""
+    tier: dict[str, Any] = {
+        "name": said.get("name", ""),
+        "allocation_budget": bytes_of(said),
+        "persistent": True,
+        "tls_required": "tls_required" in said,
+    }
+    for key in ("targets", "luns", "sessions"):
+        if said.get(key):
+            tier[key] = int(said[key][:6])
+    tier["lifetime_seconds"] = _number(said["days"]) * DAY if said.get("days") else None
+    if said.get("warn_hours"):
+        tier["warn_seconds"] = _number(said["warn_hours"]) * HOUR
+    for key in ("iops", "iops_burst"):
+        tier[key] = _number(said[key]) if said.get(key) else None
+    for key, field in (("bytes_per_second", "bandwidth"), ("bytes_burst", "bandwidth_burst")):
+        tier[key] = int(_number(said[field]) * MIB) if said.get(field) else None
+    return tier
+
+
 @post("/admin/tiers")
 async def put_tier(
     asking: NamedDependency[Asking], visit: NamedDependency[Visit], request: Asked
 ) -> Response[Any]:
-    """A tier for rent; whatever the form does not ask stays as tiers begin."""
+    """A tier for rent; whatever the form does not ask stays as it is, or as tiers begin."""
     said = await form_of(request, visit)
     try:
-        tier: dict[str, Any] = {
-            "name": said.get("name", ""),
-            "allocation_budget": bytes_of(said),
-            "persistent": True,
-            "tls_required": "tls_required" in said,
-        }
-        for key in ("targets", "luns", "sessions"):
-            if said.get(key):
-                tier[key] = int(said[key][:6])
-        if said.get("days"):
-            tier["lifetime_seconds"] = float(said["days"][:6]) * 86400
-        await asking.known("tier.put", visit.token, tier)
+        listed = await asking.known("tier.list", visit.token, {"limit": MANY})
+        known: dict[str, Any] = next(
+            (each for each in listed["items"] if each["name"] == said.get("name")), {}
+        )
+        await asking.known("tier.put", visit.token, {**known, **_terms(said)})
     except (BadForm, ValueError) as error:
         return await _tenants_page(asking, visit, str(error), 400)
     except Refused as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scsipub.control.api.caller import Caller, same_tenant
 from scsipub.control.api.door import Ask, Method
+from scsipub.control.counter import position
 from scsipub.store import tenants
 from scsipub.store.errors import NotFound
 from scsipub.store.records import SCOPES, Tenant, Token
@@ -34,6 +35,13 @@ class Accounts:
             "tenant.show": Method(run=self.show_tenant, sees=self.sees_tenant),
             "tenant.change": Method(run=self.change_tenant, scope=ADMIN, sees=self.sees_tenant),
             "tenant.remove": Method(run=self.remove_tenant, scope=ADMIN, sees=self.sees_tenant),
+            "certificate.list": Method(run=self.certificates, sees=self.sees_tenant),
+            "certificate.add": Method(
+                run=self.add_certificate, scope=ADMIN, sees=self.sees_tenant, creates=True
+            ),
+            "certificate.remove": Method(
+                run=self.remove_certificate, scope=ADMIN, sees=self.sees_certificate
+            ),
             "token.create": Method(
                 run=self.create_token, scope=TOKENS, sees=self.sees_its_tenant, creates=True
             ),
@@ -87,6 +95,32 @@ class Accounts:
 
     async def remove_tenant(self, caller: Caller, ask: Ask) -> Any:
         return await self.counter.remove_tenant(ask)
+
+    # -- their client certificates -----------------------------------------------------------------------
+
+    async def _certificates(self, ask: Ask) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self.control.identities.listed({"tenant": ask["tenant"]})
+        return found
+
+    async def sees_certificate(self, caller: Caller, ask: Ask) -> None:
+        """It is the tenant's that is named, and that is one's own."""
+        await self.sees_tenant(caller, ask)
+        if not any(each["id"] == ask["id"] for each in await self._certificates(ask)):
+            raise NotFound("certificate", ask["id"])
+
+    async def certificates(self, caller: Caller, ask: Ask) -> Any:
+        if caller.tenant_id is None:
+            caller.require(ADMIN)
+        listed, begin, limit = await self._certificates(ask), position(ask.get("after")), ask.get("limit", 50)
+        more = str(begin + limit) if len(listed) > begin + limit else None
+        return {"items": listed[begin : begin + limit], "next": more}
+
+    async def add_certificate(self, caller: Caller, ask: Ask) -> Any:
+        """The operator's alone: who could claim a name would be let in by another's authority."""
+        return await self.control.identities.add(ask)
+
+    async def remove_certificate(self, caller: Caller, ask: Ask) -> Any:
+        return await self.control.identities.remove(ask)
 
     # -- tokens ------------------------------------------------------------------------------------------
 

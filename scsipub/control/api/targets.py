@@ -35,6 +35,7 @@ class Targets:
             "target.suspend": about(self.suspend),
             "target.resume": about(self.resume),
             "target.secret": about(self.secret, creates=True),
+            "target.extend": about(self.extend, creates=True),
             "target.attempts": about(self.attempts, READ),
             "attempt.list": Method(run=self.attempts, scope="admin"),
             "lun.list": about(self.luns, READ),
@@ -85,6 +86,9 @@ class Targets:
 
     async def secret(self, caller: Caller, ask: Ask) -> Any:
         return await self.counter.new_secret(ask)
+
+    async def extend(self, caller: Caller, ask: Ask) -> Any:
+        return await self.counter.extend(ask)
 
     async def attempts(self, caller: Caller, ask: Ask) -> Any:
         answer = await self.counter.attempts(ask)

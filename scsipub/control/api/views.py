@@ -12,6 +12,7 @@ import trio
 from scsipub.control.api.caller import Caller, target_of
 from scsipub.control.api.door import Ask, Method
 from scsipub.control.rentals import now as wall
+from scsipub.store.errors import NotFound
 
 if TYPE_CHECKING:
     from scsipub.control.app import Control
@@ -31,7 +32,7 @@ class Views:
             "target.usage": Method(run=self.usage, scope=READ, sees=self.sees),
             "target.reservations": Method(run=self.reservations, scope=READ, sees=self.sees),
             "live.look": Method(run=self.look, scope=ADMIN),
-            "image.remove": Method(run=self.remove_image, scope=ADMIN),
+            "image.remove": Method(run=self.remove_image, scope="images:write", sees=self.is_operator),
             "complaint.list": Method(run=self.complaints, scope=ADMIN),
             "worker.restart": Method(run=self.restart, scope=ADMIN),
             "janitor.run": Method(run=self.sweep, scope=ADMIN),
@@ -46,8 +47,8 @@ class Views:
         target = target_of(self.control, caller, ask["id"])
         used = await trio.to_thread.run_sync(self.control.rentals.disks.used, target)
         return [
-            {"lun": unit.lun, "used": used[unit.id], "budget": unit.budget, "size": unit.size}
-            for unit in target.units
+            {"lun": unit.lun, "used": used.get(unit.id, 0), "budget": unit.budget, "size": unit.size}
+            for unit in target.served
         ]
 
     async def reservations(self, caller: Caller, ask: Ask) -> Any:
@@ -62,6 +63,11 @@ class Views:
             "status": await self.control.web.status({}, []),
             "sessions": await self.control.console.sessions({"most": most}, []),
         }
+
+    async def is_operator(self, caller: Caller, ask: Ask) -> None:
+        """As for uploads: a tenant has no images to change."""
+        if caller.tenant_id is not None or ask.get("name") not in self.control.catalogue.images:
+            raise NotFound("image", str(ask.get("name")))
 
     async def remove_image(self, caller: Caller, ask: Ask) -> Any:
         """Unless a rented target stands on it."""

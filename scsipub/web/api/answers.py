@@ -57,6 +57,58 @@ class TargetPage:
 
 
 @attrs.frozen(kw_only=True)
+class LunUsage:
+    """Bytes: what a unit takes on our disks, what it may, and what it seems to have."""
+
+    lun: int
+    used: int
+    budget: int
+    size: int
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """How full the disks of a target are."""
+
+    items: list[LunUsage]
+
+
+@attrs.frozen(kw_only=True)
+class Registration:
+    """Somebody registered for persistent reservations.  `isid` and `portal` null: through any of its ports;
+    `sessions`: how many of its are there now."""
+
+    initiator: str
+    isid: str | None
+    portal: int | None
+    user: str
+    key: str
+    holds: bool
+    sessions: int
+
+
+@attrs.frozen(kw_only=True)
+class LunReservations:
+    """`type` null: nobody holds a reservation.  `generation`: PRgeneration."""
+
+    lun: int
+    generation: int
+    type: str | None
+    survives_power_loss: bool
+    registrations: list[Registration]
+
+
+@attrs.frozen(kw_only=True)
+class Reservations:
+    """Who is registered at each unit of a target, and who holds it."""
+
+    id: str
+    name: str
+    nexus: str
+    luns: list[LunReservations]
+
+
+@attrs.frozen(kw_only=True)
 class Chap:
     """The account for a login.  Shown once."""
 
@@ -88,6 +140,23 @@ class Tenant:
 @attrs.frozen(kw_only=True)
 class TenantPage:
     items: list[Tenant]
+    next: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Certificate:
+    """By what a tenant's machines are known: `sha256:` and a fingerprint, or `name:` and a name that an
+    authority vouches for."""
+
+    id: str
+    tenant_id: str
+    identity: str
+    created: str
+
+
+@attrs.frozen(kw_only=True)
+class CertificatePage:
+    items: list[Certificate]
     next: str | None = None
 
 

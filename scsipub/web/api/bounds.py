@@ -31,6 +31,13 @@ TenantName = Annotated[
     str, Meta(pattern="^[a-z0-9.-]{1,63}$", description="A tenant's id or name; a tenant leaves it out.")
 ]
 
+Identity = Annotated[
+    str,
+    Meta(
+        pattern="^(sha256:[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}|name:[!-~]([ -~]{0,253}[!-~])?)$",
+        description="`sha256:` and a certificate's fingerprint, or `name:` and a name in it (CN or SAN).",
+    ),
+]
 Sha256 = Annotated[str, Meta(pattern="^[0-9A-Fa-f]{64}$", description="Of what comes in, as published.")]
 FileName = Annotated[
     str, Meta(max_length=255, pattern=PLAIN, description="Says name, format and packing if you do not.")
@@ -54,6 +61,10 @@ SessionId = Annotated[str, PathParameter(max_length=255, pattern=PLAIN, descript
 TenantId = Annotated[
     str, PathParameter(max_length=255, pattern=PLAIN, description="A tenant's `id` or name.")
 ]
+CertificateId = Annotated[
+    str, PathParameter(max_length=255, pattern=PLAIN, description="`id` of a tenant's certificate.")
+]
+ImageInPath = Annotated[str, PathParameter(max_length=255, pattern=PLAIN, description="`name` of an image.")]
 TokenId = Annotated[str, PathParameter(max_length=255, pattern=PLAIN, description="`id` of a token.")]
 TierName = Annotated[str, PathParameter(pattern=NAME, description="`name` of a tier.")]
 ImportId = Annotated[

@@ -64,6 +64,7 @@ SESSION = {
     "source": "192.0.2.17",
     "since": "2026-01-31T12:00:00+00:00",
     "tls": False,
+    "tunnel": False,
     "bytes_read": 1_048_576,
     "bytes_written": 4096,
     "operations": 257,
@@ -93,6 +94,83 @@ IMPORT: dict[str, Any] = {
     "bytes_total": 2 << 30,
     "bytes_out": 700 << 20,
     "error": None,
+}
+USAGE = {"lun": 0, "used": 1 << 30, "budget": 20 << 30, "size": 8 << 30}
+RESERVATIONS: dict[str, Any] = {
+    "id": _ID,
+    "name": _NAME,
+    "nexus": "name",
+    "luns": [
+        {
+            "lun": 0,
+            "generation": 3,
+            "type": "write exclusive registrants only",
+            "survives_power_loss": True,
+            "registrations": [
+                {
+                    "initiator": SESSION["initiator"],
+                    "isid": None,
+                    "portal": None,
+                    "user": "ada",
+                    "key": "0xc0ffee01",
+                    "holds": True,
+                    "sessions": 1,
+                }
+            ],
+        }
+    ],
+}
+CERTIFICATE = {
+    "id": "p2m7ytxk2bqf7w4hdz6c5la2oe",
+    "tenant_id": TENANT["id"],
+    "identity": "name:pi.cellar.example.org",
+    "created": "2026-01-31T12:00:00+00:00",
+}
+TIER: dict[str, Any] = {
+    "name": "home",
+    "allocation_budget": 20 << 30,
+    "persistent": True,
+    "disk_bytes": 100 << 30,
+    "luns": 4,
+    "targets": 5,
+    "sessions": 8,
+    "lifetime_seconds": 30 * 86400.0,
+    "expiry_grace_seconds": 3 * 86400.0,
+    "tls_required": False,
+    "certificate_required": False,
+    "algorithm_floor": 7,
+    "warn_seconds": 86400.0,
+    "iops": 500.0,
+    "iops_burst": 2000.0,
+    "bytes_per_second": 50 << 20,
+    "bytes_burst": None,
+}
+IMAGE = {
+    "name": "debian-12",
+    "format": "qcow2",
+    "bytes": 2 << 30,
+    "sha256": "0f" * 32,
+    "imported": "2026-01-31T12:00:00+00:00",
+}
+MOVED = {"bytes_read": 1 << 30, "bytes_written": 1 << 28, "operations": 81_234}
+STATUS: dict[str, Any] = {
+    "version": "0.1.0",
+    "uptime_seconds": 86400.5,
+    "sessions": 12,
+    "parked": 1,
+    "images": 2,
+    "workers": [
+        {"index": 0, "state": "ready", "sessions": 12, "restarts": 0, "times": [0, 0, 17, 4321, 512], **MOVED}
+    ],
+    "counters": {
+        "connections": 40,
+        "refused": 0,
+        "logins": 31,
+        "login_failures": 2,
+        "crashes": 0,
+        "malformed": {"digest": 1},
+        **MOVED,
+    },
 }
 CHAP = {"user": "ada", "secret": "shown-only-once.", "mutual_user": None, "mutual_secret": None}
 
@@ -131,10 +209,12 @@ EXAMPLES: dict[str, Any] = {
     "LunOrder": {"size": 1 << 30},
     "SuspendOrder": {"reason": "not paid for"},
     "ResizeOrder": {"size": 16 << 30},
+    "ExtendOrder": {"seconds": 30 * 86400},
+    "CertificateOrder": {"identity": CERTIFICATE["identity"]},
     "TenantOrder": {"name": "ada", "tier": "home"},
     "TenantChange": {"suspended": True},
     "TokenOrder": {"name": "backup script", "scopes": ["targets:read", "targets:write"]},
-    "TierTerms": {"allocation_budget": 20 << 30, "persistent": True, "luns": 4, "targets": 5},
+    "TierTerms": {"allocation_budget": 20 << 30, "persistent": True, "luns": 4, "targets": 5, "iops": 500},
     "UploadOrder": {"size": 430 << 20, "file_name": "debian-12.qcow2"},
     "FetchOrder": {"url": "https://example.org/debian-12.img.xz", "sha256": "0f" * 32},
     "Upload": UPLOAD,
@@ -142,10 +222,21 @@ EXAMPLES: dict[str, Any] = {
     "Import": IMPORT,
     "ImportList": {"items": [IMPORT]},
     "Lun": LUN,
+    "LunPage": {"items": [LUN], "next": None},
     "Target": TARGET,
     "TargetPage": {"items": [TARGET], "next": None},
     "NewTarget": TARGET
     | {"chap": CHAP, "commands": {"qemu": "qemu-system-x86_64 -object secret,id=chap,data=…"}},
+    "LunUsage": USAGE,
+    "Usage": {"items": [USAGE]},
+    "Reservations": RESERVATIONS,
+    "Certificate": CERTIFICATE,
+    "CertificatePage": {"items": [CERTIFICATE], "next": None},
+    "Tier": TIER,
+    "TierPage": {"items": [TIER], "next": None},
+    "Image": IMAGE,
+    "ImagePage": {"items": [IMAGE], "total": 1, "next": None},
+    "Status": STATUS,
     "Tenant": TENANT,
     "TenantPage": {"items": [TENANT], "next": None},
     "Token": TOKEN,

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import attrs
 from msgspec import Meta
 
-from scsipub.tiers import Tier
+from scsipub.tiers import LEAST_BYTES_PER_SECOND, Tier
 from scsipub.web.api.bounds import (
     BIGGEST,
+    CENTURY,
     MOST_INITIATORS,
     MOST_LUNS,
     FileName,
+    Identity,
     ImageName,
     Iqn,
     Label,
@@ -66,6 +68,13 @@ class ResizeOrder:
 
 
 @attrs.frozen(kw_only=True)
+class ExtendOrder:
+    """So many seconds more, but not beyond what the tier allows from now on."""
+
+    seconds: Seconds
+
+
+@attrs.frozen(kw_only=True)
 class TenantOrder:
     """Somebody who rents."""
 
@@ -79,6 +88,13 @@ class TenantChange:
 
     tier: Name | None = None
     suspended: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CertificateOrder:
+    """What stands for the tenant from now on."""
+
+    identity: Identity
 
 
 Scope = Literal[
@@ -156,6 +172,13 @@ else:
     EXACT = {
         "algorithm_floor": Literal[5, 6, 7, 8],
         "luns": Annotated[int, Meta(ge=1, le=MOST_LUNS)],
+        "iops": Annotated[float, Meta(ge=1, le=1e12)] | None,
+        "iops_burst": Annotated[float, Meta(ge=1, le=1e12)] | None,
+        "bytes_per_second": Annotated[int, Meta(ge=LEAST_BYTES_PER_SECOND, le=BIGGEST)] | None,
+        "bytes_burst": Annotated[int, Meta(ge=1, le=BIGGEST)] | None,
+        "warn_seconds": Annotated[float, Meta(ge=0, le=CENTURY)],
+        "expiry_grace_seconds": Annotated[float, Meta(ge=0, le=CENTURY)],
+        "lifetime_seconds": Annotated[float, Meta(ge=0, le=CENTURY)] | None,
         "sessions": Annotated[int, Meta(ge=1, le=BIGGEST)],
     }
     TierTerms = attrs.make_class(
@@ -177,6 +200,8 @@ ORDERS: tuple[Any, ...] = (
     TargetOrder,
     SuspendOrder,
     ResizeOrder,
+    ExtendOrder,
+    CertificateOrder,
     TenantOrder,
     TenantChange,
     TokenOrder,

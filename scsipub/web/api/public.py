@@ -1,11 +1,11 @@
 """What everybody may know: how the daemon is, and the images that disks can be copies of."""
 
 import cattrs
-from litestar import get
+from litestar import delete, get
 from litestar.di import NamedDependency
 
-from scsipub.web.api.bounds import FEW_ITEMS, After, Limit
-from scsipub.web.api.calls import PUBLIC
+from scsipub.web.api.bounds import FEW_ITEMS, After, ImageInPath, Limit
+from scsipub.web.api.calls import BEARER, CHANGES, PUBLIC, Call
 from scsipub.web.asking import Asking
 from scsipub.web.models import Image, ImagePage, Status
 
@@ -23,4 +23,17 @@ async def images(asking: NamedDependency[Asking], limit: Limit = FEW_ITEMS, afte
     return ImagePage(items=rest[:limit], total=len(every), next=more)
 
 
-HANDLERS = [status, images]
+@delete(
+    "/images/{image_name:str}",
+    summary="Remove an image on which no rented target stands; sessions that have it keep it",
+    security=BEARER,
+    responses=CHANGES,
+)
+async def remove_image(
+    call: NamedDependency[Call], asking: NamedDependency[Asking], image_name: ImageInPath
+) -> None:
+    await call("image.remove", {"name": image_name})
+    asking.forget("images")
+
+
+HANDLERS = [status, images, remove_image]

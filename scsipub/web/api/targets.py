@@ -6,11 +6,11 @@ from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from scsipub.web.api.answers import AttemptPage, LunPage, NewTarget, Target, TargetPage
+from scsipub.web.api.answers import AttemptPage, LunPage, NewTarget, Reservations, Target, TargetPage, Usage
 from scsipub.web.api.answers import Lun as LunAnswer
 from scsipub.web.api.bounds import FEW_ITEMS, After, Key, Limit, Lun, OfTenant, TargetId
 from scsipub.web.api.calls import ABOUT, BEARER, CHANGES, Call
-from scsipub.web.api.orders import LunOrder, ResizeOrder, SuspendOrder, TargetOrder
+from scsipub.web.api.orders import ExtendOrder, LunOrder, ResizeOrder, SuspendOrder, TargetOrder
 
 
 @get("/targets", summary="Rented targets, from the oldest on", security=BEARER, responses=ABOUT)
@@ -71,6 +71,40 @@ async def resume(call: NamedDependency[Call], target_id: TargetId) -> Target:
 )
 async def secret(call: NamedDependency[Call], target_id: TargetId, key: Key = None) -> NewTarget:
     return cattrs.structure(await call("target.secret", {"id": target_id}, key), NewTarget)
+
+
+@post(
+    "/targets/{target_id:str}/extend",
+    summary="Let it last longer; what has expired serves again",
+    status_code=200,
+    security=BEARER,
+    responses=CHANGES,
+)
+async def extend(
+    call: NamedDependency[Call], target_id: TargetId, data: JSONBody[ExtendOrder], key: Key = None
+) -> Target:
+    answer = await call("target.extend", {"id": target_id, "seconds": data.seconds}, key)
+    return cattrs.structure(answer, Target)
+
+
+@get(
+    "/targets/{target_id:str}/usage",
+    summary="How much room each of its units takes, and may",
+    security=BEARER,
+    responses=ABOUT,
+)
+async def usage(call: NamedDependency[Call], target_id: TargetId) -> Usage:
+    return cattrs.structure({"items": await call("target.usage", {"id": target_id})}, Usage)
+
+
+@get(
+    "/targets/{target_id:str}/reservations",
+    summary="Who is registered at each unit, and who holds it",
+    security=BEARER,
+    responses=ABOUT,
+)
+async def reservations(call: NamedDependency[Call], target_id: TargetId) -> Reservations:
+    return cattrs.structure(await call("target.reservations", {"id": target_id}), Reservations)
 
 
 @get(
@@ -151,6 +185,9 @@ HANDLERS = [
     suspend,
     resume,
     secret,
+    extend,
+    usage,
+    reservations,
     attempts,
     all_attempts,
     luns,

@@ -6,10 +6,10 @@ from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from scsipub.web.api.answers import Me, Tenant, TenantPage
-from scsipub.web.api.bounds import FEW_ITEMS, After, Key, Limit, TenantId
+from scsipub.web.api.answers import Certificate, CertificatePage, Me, Tenant, TenantPage
+from scsipub.web.api.bounds import FEW_ITEMS, After, CertificateId, Key, Limit, TenantId
 from scsipub.web.api.calls import ABOUT, BEARER, CHANGES, KNOWN, Call
-from scsipub.web.api.orders import TenantChange, TenantOrder
+from scsipub.web.api.orders import CertificateOrder, TenantChange, TenantOrder
 
 
 @get("/me", summary="Whose token this is, and what it may", security=BEARER, responses=KNOWN)
@@ -48,4 +48,45 @@ async def remove(call: NamedDependency[Call], tenant_id: TenantId) -> None:
     await call("tenant.remove", {"tenant": tenant_id})
 
 
-HANDLERS = [me, tenants, create, tenant, change, remove]
+CERTIFICATES = "/tenants/{tenant_id:str}/certificates"
+
+
+@get(CERTIFICATES, summary="Client certificates that stand for it", security=BEARER, responses=ABOUT)
+async def certificates(
+    call: NamedDependency[Call], tenant_id: TenantId, limit: Limit = FEW_ITEMS, after: After = None
+) -> CertificatePage:
+    answer = await call("certificate.list", {"tenant": tenant_id, "limit": limit, "after": after})
+    return cattrs.structure(answer, CertificatePage)
+
+
+@post(CERTIFICATES, summary="Let a certificate stand for it", security=BEARER, responses=CHANGES)
+async def add_certificate(
+    call: NamedDependency[Call], tenant_id: TenantId, data: JSONBody[CertificateOrder], key: Key = None
+) -> Certificate:
+    answer = await call("certificate.add", {"tenant": tenant_id, "identity": data.identity}, key)
+    return cattrs.structure(answer, Certificate)
+
+
+@delete(
+    f"{CERTIFICATES}/{{certificate_id:str}}",
+    summary="Let nobody log in by it any more; a session that is there stays",
+    security=BEARER,
+    responses=ABOUT,
+)
+async def remove_certificate(
+    call: NamedDependency[Call], tenant_id: TenantId, certificate_id: CertificateId
+) -> None:
+    await call("certificate.remove", {"tenant": tenant_id, "id": certificate_id})
+
+
+HANDLERS = [
+    me,
+    tenants,
+    create,
+    tenant,
+    change,
+    remove,
+    certificates,
+    add_certificate,
+    remove_certificate,
+]

@@ -26,6 +26,7 @@ async def town(site):
         tenant = await ask("tenant.create", name=name, tier=tier)
         token = await ask("token.create", tenant=name, name=f"token-of-{name}")
         target = await ask("target.create", tenant=name, luns=[{"size": MIB}], alias=f"alias-of-{name}")
+        certificate = await ask("tenant.certificate.add", tenant=name, identity=f"name:host-of-{name}")
         worker = site.house.workers[index]
         session = {**SESSION, "id": f"5e55{index}aa", "target": target["name"], "initiator": f"iqn.{name}"}
         worker.answers["sessions"] = [session]
@@ -35,6 +36,7 @@ async def town(site):
             tier=tier,
             token=token["token"],
             token_id=token["id"],
+            certificate_id=certificate["id"],
             target=target["id"],
             target_name=target["name"],
             secret=target["chap"]["secret"],

@@ -1,6 +1,7 @@
 """Targets over HTTP: rented, seen, changed and given back."""
 
 import io
+from datetime import datetime
 
 import pytest
 import trio
@@ -166,3 +167,77 @@ async def test_a_token_without_the_scope_is_told_which(town):
     assert refused.status_code == 403 and "targets:write" in refused.json()["detail"]
     more = await town.post("/api/v1/tokens", json={"scopes": ["admin"]}, headers=town.ada.headers)
     assert more.status_code == 403
+
+
+async def test_a_target_lasts_longer_once_for_each_key(town):
+    body = {"size": MIB, "lifetime_seconds": 3600}
+    made = (await town.post("/api/v1/targets", json=body, headers=town.ada.headers)).json()
+    url, key = f"/api/v1/targets/{made['id']}/extend", {**town.ada.headers, "Idempotency-Key": "once"}
+
+    first = await town.post(url, json={"seconds": 1800}, headers=key)
+    again = await town.post(url, json={"seconds": 1800}, headers=key)
+
+    def at(said):
+        return datetime.fromisoformat(said["expires"])
+
+    assert first.status_code == again.status_code == 200
+    assert (at(first.json()) - at(made)).total_seconds() == 1800
+    assert again.json()["expires"] == first.json()["expires"]
+
+
+async def test_what_lasts_for_ever_does_not_last_longer(town):
+    url = f"/api/v1/targets/{town.ada.target}/extend"
+
+    assert (await town.post(url, json={"seconds": 60}, headers=town.ada.headers)).status_code == 409
+    assert (await town.post(url, json={"seconds": 0}, headers=town.ada.headers)).status_code == 400
+
+
+async def test_how_full_the_disks_are_is_told(town):
+    answer = await town.get(f"/api/v1/targets/{town.ada.target}/usage", headers=town.ada.headers)
+
+    assert answer.json() == {"items": [{"lun": 0, "used": 0, "budget": MIB, "size": MIB}]}
+
+
+async def test_who_is_registered_is_told(town):
+    target = town.house.control.rentals.known[town.ada.target]
+    port = {"name": "iqn.node-a", "isid": None, "principal": "ada", "target_port": None}
+    state = {"generation": 1, "kind": None, "holder": None, "aptpl": True}
+    state |= {"registrations": [{"port": port, "key": "c0ffee"}], "action": "REGISTER", "by": port}
+    assert await town.house.control.rentals.keep_reservations(town.ada.target_name, 0, state)
+
+    said = (await town.get(f"/api/v1/targets/{target.id}/reservations", headers=town.ada.headers)).json()
+
+    assert (said["id"], said["luns"][0]["type"], said["luns"][0]["generation"]) == (target.id, None, 1)
+    [registered] = said["luns"][0]["registrations"]
+    assert (registered["initiator"], registered["holds"]) == ("iqn.node-a", False)
+    assert int(registered["key"], 16) == 0xC0FFEE
+
+
+async def test_the_operator_removes_an_image_but_none_that_is_stood_on(town):
+    catalogue = town.house.control.catalogue
+    for name in ("one", "two"):
+        catalogue.store.add(io.BytesIO(name.encode() * 512), name)
+    catalogue.reload()
+    await town.post("/api/v1/targets", json={"images": ["two"]}, headers=town.ada.headers)
+
+    def removing(name, who):
+        return town.delete(f"/api/v1/images/{name}", headers=who)
+
+    assert (await removing("one", town.ada.headers)).status_code == 404
+    assert (await removing("one", town.admin)).status_code == 204
+    assert (await removing("one", town.admin)).status_code == 404
+    assert (await removing("two", town.admin)).status_code == 409
+    assert [each["name"] for each in (await town.get("/api/v1/images")).json()["items"]] == ["two"]
+
+
+async def test_how_fast_a_tier_may_be_is_set_and_bounded(town):
+    terms = {"allocation_budget": MIB, "persistent": True, "warn_seconds": 60, "iops": 5, "iops_burst": 9}
+    terms |= {"bytes_per_second": 1 << 20, "bytes_burst": 4 << 20}
+    made = await town.put("/api/v1/tiers/fast", json=terms, headers=town.admin)
+
+    assert {key: made.json()[key] for key in terms} == terms
+    for field, least in (("iops", 1), ("iops_burst", 1), ("bytes_per_second", 65536), ("bytes_burst", 1)):
+        for value, status in ((least, 200), (least - 1, 400)):
+            body = {**terms, field: value}
+            answer = await town.put("/api/v1/tiers/fast", json=body, headers=town.admin)
+            assert answer.status_code == status, (field, value)

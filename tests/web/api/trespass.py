@@ -14,6 +14,7 @@ IN_PATH = {
     "tenant_id": ("id", "name"),
     "session_id": ("session",),
     "token_id": ("token_id",),
+    "certificate_id": ("certificate_id",),
     "name": ("tier",),  # /tiers/{name}
 }
 IN_QUERY = {"tenant": ("id", "name"), "target": ("target", "target_name")}
@@ -21,14 +22,14 @@ IN_BODY = {"tenant": ("id", "name")}
 # What says nothing about whose thing it is.
 OTHERWISE = {"lun": 0, "limit": None, "after": None, "Idempotency-Key": None, "Upload-Offset": None}
 # What is the operator's, and no tenant's: for all of them it is not there.
-OPERATORS = {"upload_id": "9c1185a5c5e9fc54", "import_id": "9c1185a5c5e9fc54"}
+OPERATORS = {"upload_id": "9c1185a5c5e9fc54", "import_id": "9c1185a5c5e9fc54", "image_name": "readme"}
 
 
 def canaries(other: Any) -> tuple[str, ...]:
     """Text that only an answer about the other tenant's things contains."""
     # The name as a whole string: three letters of it may stand in anybody's random id.
     things = (other.id, other.token_id, other.target, other.session, other.tier, f'"{other.name}"')
-    return (*things, f"alias-of-{other.name}", f"iqn.{other.name}")
+    return (*things, f"alias-of-{other.name}", f"iqn.{other.name}", f"host-of-{other.name}")
 
 
 def doors(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
