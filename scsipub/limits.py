@@ -95,7 +95,7 @@ class Limits:
 
     # -- a turn ------------------------------------------------------------------------------------------
     turn_pdus: int = limit(64, "one wake-up serves twice a full window, then the next session has its turn")
-    turn_seconds: float = limit(0.004, "the longest a session may hold the event loop", least=0.0001)
+    turn_seconds: float = limit(0.001, "the longest a session may hold the event loop", least=0.0001)
     spin_seconds: float = limit(0.00006, "a wake-up costs more than this much polling", most=0.001)
 
     # -- disks -------------------------------------------------------------------------------------------

@@ -59,6 +59,7 @@ class Connection:
         "nexus",
         "nursery",
         "output",
+        "rest",
         "room",
         "sent_at",
         "sock",
@@ -80,6 +81,7 @@ class Connection:
         self.large: bytearray | None = None  # a large PDU on its way, and how much of it is here
         self.large_have = 0
         self.more = False  # whole PDUs are left in the tail: no need to wait for the socket
+        self.rest = False  # answers are left to be produced, and there is room for them
         self.nursery: trio.Nursery | None = None  # while there are helpers
         self.in_turn = False
         self.asleep = False  # waiting for the socket, and for nothing else
@@ -191,6 +193,10 @@ class Connection:
         if got < 0:
             if self.more:
                 got = 0
+            elif self.rest:
+                self.rest = False
+                self.after_turn()
+                return True
             elif not self._may_spin() or (got := self._spin()) < 0:
                 return False
         elif got == 0:
@@ -327,24 +333,28 @@ class Connection:
     def _after_turn(self) -> None:
         nexus, nursery, worker = self.nexus, self.nursery, self.worker
         streams = nexus.streams
-        while True:
-            if nexus.posted:
-                nexus.deliver()
-            if streams.queue:
-                streams.pump(self.output.unsent)
-            if nexus.jobs and nursery is not None:
-                jobs, nexus.jobs = nexus.jobs, ()
-                for job in jobs:
-                    nursery.start_soon(run_job, self, job)
-            if nexus.backgrounds:
-                works, nexus.backgrounds = nexus.backgrounds, ()
-                for work in works:
-                    worker.start_background(*work)
-            if not worker.out.queued:
-                break
-            self.send(worker.out.take())
-            if not streams.queue or self.output.unsent >= worker.limits.session_output_bytes:
-                break
+        if nexus.posted:
+            nexus.deliver()
+        if streams.queue:
+            streams.pump(self.output.unsent)
+        if nexus.jobs and nursery is not None:
+            jobs, nexus.jobs = nexus.jobs, ()
+            for job in jobs:
+                nursery.start_soon(run_job, self, job)
+        if nexus.backgrounds:
+            works, nexus.backgrounds = nexus.backgrounds, ()
+            for work in works:
+                worker.start_background(*work)
+        if not worker.out.queued:
+            return
+        self.send(worker.out.take())
+        if streams.queue and self.output.unsent < worker.limits.session_output_bytes:
+            # A peer that takes everything at once would have us here for all that it asked for, half a
+            # gigabyte perhaps.  Others first.
+            if self.asleep or self.room is not None:
+                self.wake()
+            else:
+                self.rest = True
 
     def send(self, segments: list[Segment]) -> None:
         output = self.output

@@ -15,6 +15,7 @@ from scsipub.limits import Limits
 from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.connection import Connection
 from scsipub.worker.latency import Latency
+from scsipub.worker.output import Output
 from tests.support.talk import Talk, command, full_feature, pattern, read, write
 
 
@@ -116,6 +117,27 @@ def test_whole_pdus_that_are_left_over_are_not_waited_for():
     assert it.connection.more
     it.connection.process(0)
     assert len(it.hear()) == 96
+
+
+def test_who_asks_for_much_gets_it_in_slices_and_others_have_turns_in_between(monkeypatch):
+    """I-8: a peer that takes everything at once is not answered in one go, however much it has asked for."""
+    bound, blocks = 256 * 1024, 1024
+    it = wire_up(full_feature(MaxRecvDataSegmentLength=65536), limits=Limits(session_output_bytes=bound))
+    it.talk.nexus.limits = it.worker.limits
+    taken = []
+    monkeypatch.setattr(Output, "_send", lambda self, data, flags: taken.append(len(data)) or len(data))
+
+    arrive(it, b"".join(it.talk.pack(read(tag, blocks=blocks)) for tag in range(1, 9)))
+    slices = [sum(taken)]
+    assert it.connection.rest  # there is more, and nothing else need happen for it to come
+    while it.connection.rest:
+        taken.clear()
+        assert it.connection._one_turn()
+        slices.append(sum(taken))
+
+    assert sum(slices) >= 8 * blocks * 512
+    assert max(slices) < bound + 2 * 65536
+    assert not it.connection._one_turn()
 
 
 async def test_a_connection_may_be_cut_into_single_bytes(wired):
