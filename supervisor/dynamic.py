@@ -145,7 +145,10 @@ class DynamicSupervisor:
         reason: Reason | None = None
         try:
             with child._scope:
-                await fn(*args)
+                running = fn(*args)
+                # This frame lasts as long as the child does: it need not hold what that has in hand already.
+                del fn, args
+                await running
                 reason = Returned()
         except Exception as exc:
             reason = Crashed(exc)

@@ -4,6 +4,7 @@ Source: RFC 7143 §6.2 (negotiation), §12 (security keys), §13 (the rest).  Pu
 and ``text_exchange`` decide which keys they let through here.  ``docs/protocol.md`` shows this table."""
 
 import enum
+import functools
 import re
 from collections.abc import Mapping
 
@@ -55,6 +56,12 @@ class Sender(enum.Enum):
     BOTH = "both"
 
 
+@functools.lru_cache(maxsize=256)
+def _number(text: str) -> int:
+    """Initiators ask for the same few numbers: ten thousand sessions need not have each its own."""
+    return int(text, 16) if text[:2] in ("0x", "0X") else int(text)
+
+
 @attrs.frozen
 class Number:
     """A number between two bounds, written in decimal or 0x form."""
@@ -66,7 +73,7 @@ class Number:
         """The number, if it is one.  May lie outside the bounds; combining sees to that."""
         if not _NUMBER.fullmatch(text):
             raise inadmissible(key, text)
-        return int(text, 16) if text[:2] in ("0x", "0X") else int(text)
+        return _number(text)
 
 
 @attrs.frozen

@@ -27,6 +27,9 @@ from scsipub.storage.overlay import Overlay
 # One expansion step of WRITE SAME: large enough to be quick, small enough to hold.
 SAME_BYTES = 1 << 20
 _ALL_OURS = b"\xff"
+# Held while a disk's overlay is created.  A few for all disks: most disks are never written to, and ten
+# thousand locks are a megabyte.
+_CREATING = tuple(threading.Lock() for _ in range(64))
 
 _preadv = os.preadv
 _pwrite = os.pwrite
@@ -67,7 +70,7 @@ class Disk:
         self.sectors = base.sectors if sectors is None else sectors
         self.durable = False
         self._overlay: Overlay | None = None
-        self._creating = threading.Lock()
+        self._creating = _CREATING[id(self) // 64 % len(_CREATING)]
 
     @classmethod
     def open_durable(

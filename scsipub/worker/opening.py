@@ -2,6 +2,7 @@
 
 Knows trio, the units and control.  What is opened here is closed here, whatever happens in between."""
 
+import functools
 import sys
 import time
 from time import monotonic
@@ -159,12 +160,18 @@ async def _visible(worker: "Worker", logged_in: LoggedIn, arrival: Arrival) -> V
     if arrival.tunnel:  # no address of ours leads through it
         policy = attrs.evolve(policy, target_address="omit")
     if logged_in.target is not None:
-        return Visible((sys.intern(logged_in.target.name),), policy, arrival)
+        return Visible(_only(logged_in.target.name), policy, arrival)
     try:
         answer = await worker.control.call("list_targets", {"initiator": logged_in.parameters.initiator_name})
     except (CallError, ChannelClosed) as error:
         raise PeerGone(f"control did not answer: {error}") from error
     return Visible(tuple(map(str, answer)) if isinstance(answer, list) else (), policy, arrival)
+
+
+@functools.lru_cache(maxsize=1024)
+def _only(name: str) -> tuple[str, ...]:
+    """One tuple for all sessions of a target."""
+    return (sys.intern(name),)
 
 
 async def _close_units(
