@@ -132,6 +132,10 @@ class Console:
                 for slot in slots
             ],
             "sessions": sum(a["sessions"] for a in answers.values()),
+            "tasks": {
+                "control": trio.lowlevel.current_statistics().tasks_living,
+                "worker": sum(a["tasks"] for a in answers.values()),
+            },
             "parked": control.placement.parked_count,
             "counters": {
                 "connections": control.connections,

@@ -222,6 +222,7 @@ class Worker:
         return {
             "sessions": len(self.live),
             "connections": self.connections,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "bytes_read": sum(c.bytes_read for c in counters),
             "bytes_written": sum(c.bytes_written for c in counters),
             "operations": sum(c.operations for c in counters),
