@@ -1,6 +1,6 @@
 # make serve   a running daemon, nothing to install by hand.  ARGS="--port 0 --state-dir /tmp/x" are handed on.
 # make test    linter, formatter, type checker, all tests
-# The rest measure or torture: bench load conformance model fencing guest fuzz crash.  docs/contributing.md says what each shows.
+# The rest measure or torture: bench load soak conformance model fencing guest fuzz crash.  docs/contributing.md says what each shows.
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +10,7 @@ PIP    := $(PYTHON) -m pip --python $(PY) install --quiet --disable-pip-version-
 
 TEST_PACKAGES  := libiscsi-bin qemu-utils qemu-block-extra qemu-system-x86 ipxe-qemu tgt dosfstools mtools strace procps iproute2 postgresql stunnel4 systemd caddy tcpdump chromium
 
-.PHONY: serve test check packages bench load conformance model fencing guest fuzz crash docs clean
+.PHONY: serve test check packages bench load soak conformance model fencing guest fuzz crash docs clean
 
 serve: $(VENV)/serve.stamp
 	@exec $(PY) -m scsipub serve $(ARGS)
@@ -30,9 +30,13 @@ packages:
 bench: packages $(VENV)/test.stamp
 	$(PY) -m tests.bench $(ARGS)
 
-# Ten thousand idle sessions.
+# Thirty thousand sessions, bad neighbours, dying processes: what bends first.  ARGS="shape --write" writes docs/.
 load: $(VENV)/test.stamp
 	$(PY) -m tests.load $(ARGS)
+
+# An hour of everything at once, with random deaths; ARGS="--minutes 2" is the short form.
+soak: $(VENV)/test.stamp
+	$(PY) -m tests.soak $(ARGS)
 
 # The field's acceptance suite, test by test.
 conformance: packages $(VENV)/test.stamp

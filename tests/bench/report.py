@@ -103,7 +103,7 @@ def table(lines: list[Line]) -> str:
         row += [_cell(line.cpu_us, "scsipub", ".1f"), _cell(line.cpu_us, "tgt", ".1f")]
         row += [_cell(line.p99, "scsipub", ",.0f"), _cell(line.p99, "tgt", ",.0f")]
         cells.append(row)
-    return _layout(cells)
+    return layout(cells)
 
 
 def kept_table(lines: list[Line]) -> str:
@@ -120,7 +120,7 @@ def kept_table(lines: list[Line]) -> str:
             spread = f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "–"
             row = [line.row.name.removesuffix(", both digests"), name, kept, spread]
             cells.append([*row, _cell(without, name, ".1f"), _cell(line.cpu_us, name, ".1f")])
-    return _layout(cells) if len(cells) > 1 else ""
+    return layout(cells) if len(cells) > 1 else ""
 
 
 def tables(lines: list[Line]) -> str:
@@ -128,20 +128,24 @@ def tables(lines: list[Line]) -> str:
     return "\n\n".join(part for part in (table(lines), kept_table(lines)) if part)
 
 
-def _layout(cells: list[list[str]]) -> str:
-    """Markdown of a row of heads and the rows below them; the first two columns are names."""
+def layout(cells: list[list[str]], names: int = 2) -> str:
+    """Markdown of a row of heads and the rows below them; the first ``names`` columns are names."""
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     # Names to the left, numbers to the right.
     rows = [
         "| "
         + " | ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
+            cell.ljust(width) if column < names else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         + " |"
         for row in cells
     ]
-    rule = "|" + "|".join("-" * (w + 2) if n < 2 else "-" * (w + 1) + ":" for n, w in enumerate(widths)) + "|"
+    rule = (
+        "|"
+        + "|".join("-" * (w + 2) if n < names else "-" * (w + 1) + ":" for n, w in enumerate(widths))
+        + "|"
+    )
     return "\n".join([rows[0], rule, *rows[1:]])
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -58,13 +59,23 @@ def memory(pids: list[int]) -> dict[str, int]:
     return total
 
 
+def cpu_seconds(pids: list[int]) -> float:
+    """User and system time of all these processes, so far."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def name_of(pid: int) -> str:
     """What the process is, as its command line tells: control, worker, or the program's name."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return "gone"
-    for word, name in (("worker", "worker"), ("serve", "control")):
+    for word, name in (("worker", "worker"), ("serve", "control"), ("web", "web")):
         if "scsipub" in words and word in words:
             return name
     return Path(words[0]).name

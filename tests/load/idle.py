@@ -19,21 +19,21 @@ from typing import Any
 import click
 
 from scsipub.bench.wire import Session, Url
-from tests.load.common import Findings, memory, name_of, place
+from tests.load.common import Findings, memory, name_of, place, wait_until
 from tests.support.daemon import REPOSITORY, daemon
 
-BYTES_EACH = 16 * 1024
+BYTES_EACH = 12 * 1024
 ANSWER_SECONDS = 1.0
 LOGIN_SECONDS = 0.1
 PACE_SECONDS = 5.0  # open-iscsi's noop_out_interval
 
 
 class Sleepers:
-    """One client process full of idle sessions."""
+    """One client process full of sessions: idle ones, or those of another module."""
 
-    def __init__(self, url: str, count: int, number: int) -> None:
+    def __init__(self, url: str, count: int, number: int, module: str = "tests.load.sleepers") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.load.sleepers", url, str(count), str(number)],
+            [sys.executable, "-m", module, url, str(count), str(number)],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -52,11 +52,20 @@ class Sleepers:
         return dict(json.loads(line))
 
 
+def shares(count: int, parts: int) -> list[int]:
+    """``count`` in so many nearly equal parts."""
+    return [count // parts + (number < count % parts) for number in range(parts)]
+
+
 @contextlib.contextmanager
-def crowd(url: str, sessions: int, processes: int) -> Iterator[list[Sleepers]]:
-    """Idle sessions in several processes; all closed at the end."""
-    shares = [sessions // processes + (number < sessions % processes) for number in range(processes)]
-    people = [Sleepers(url, share, number) for number, share in enumerate(shares)]
+def crowd(
+    url: str, sessions: int, processes: int, module: str = "tests.load.sleepers", first: int = 0
+) -> Iterator[list[Sleepers]]:
+    """Sessions in several processes, numbered from ``first``; all closed at the end."""
+    people = [
+        Sleepers(url, share, first + number, module)
+        for number, share in enumerate(shares(sessions, processes))
+    ]
     try:
         yield people
     finally:
@@ -150,6 +159,7 @@ def main(
         if url is None:
             directory = stack.enter_context(place(state_dir))
             running = stack.enter_context(daemon(directory, "--workers", str(workers)))
+            wait_until(lambda: running.pids["web"], 30)  # what it costs to start is no session's
             url, measured = f"iscsi://{running.iscsi}/{running.target('blank')}/0", running.all_pids
         for number in range(50):  # what is paid once is paid now
             login_seconds(url, 90_000 + number)
