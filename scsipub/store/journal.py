@@ -1,4 +1,4 @@
-"""What happened: events, logins that failed, and answers that may be asked for again.
+"""What happened: events, and answers that may be asked for again.
 
 All of it is bounded: the oldest goes first.  Each function takes a connection in a transaction."""
 
@@ -7,21 +7,18 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-import attrs
 import sqlalchemy as sa
 
 from scsipub.store import schema
 from scsipub.store.errors import Conflict, SecretUnreadable
-from scsipub.store.records import Event, LoginAttempt, Page, Remembered
-from scsipub.store.rows import many, page
+from scsipub.store.records import Event, Page, Remembered
+from scsipub.store.rows import page
 from scsipub.store.vault import Place, Sealed, Vault
 
 EVENTS = 100_000  # a year of a busy install
-ATTEMPTS_PER_TARGET = 32  # what somebody reads who asks why a login fails
-ATTEMPTS = 10_000
 IDEMPOTENCY = timedelta(hours=24)
 
-_E, _I, _L = schema.events.c, schema.idempotency.c, schema.login_attempts.c
+_E, _I = schema.events.c, schema.idempotency.c
 
 
 def clipped(text: str, most: int) -> str:
@@ -76,40 +73,6 @@ def trim(connection: sa.Connection, target_id: str, kinds: str, most: int) -> No
     mine = (_E.target_id == target_id, _E.kind.startswith(kinds, autoescape=True))
     oldest = sa.select(_E.id).where(*mine).order_by(_E.id.desc()).offset(most - 1).limit(1).scalar_subquery()
     connection.execute(schema.events.delete().where(*mine, _E.id < oldest))
-
-
-def note_attempts(connection: sa.Connection, attempts: list[LoginAttempt]) -> None:
-    """Remember how logins ended; for each target the last few."""
-    rows = [_clipped_row(attempt) for attempt in attempts]
-    for row in rows:
-        connection.execute(schema.login_attempts.insert().values(**row))
-    for target in {row["target"] for row in rows}:
-        kept = (
-            sa.select(_L.id)
-            .where(_L.target == target)
-            .order_by(_L.id.desc())
-            .offset(ATTEMPTS_PER_TARGET - 1)
-            .limit(1)
-            .scalar_subquery()
-        )
-        connection.execute(schema.login_attempts.delete().where(_L.target == target, _L.id < kept))
-
-
-def _clipped_row(attempt: LoginAttempt) -> dict[str, Any]:
-    """A stranger said most of it."""
-    row = attrs.asdict(attempt)
-    most = {"target": 255, "source": 64, "initiator": 255, "user": 255, "why": 255}
-    return row | {name: clipped(row[name], length) for name, length in most.items()}
-
-
-def attempts(connection: sa.Connection, target: str) -> tuple[LoginAttempt, ...]:
-    """The last logins to the target of this name, from the newest on."""
-    query = sa.select(schema.login_attempts).where(_L.target == target).order_by(_L.id.desc())
-    return many(connection, query, _attempt)
-
-
-def _attempt(*, id: int, **rest: Any) -> LoginAttempt:
-    return LoginAttempt(**rest)
 
 
 # -- answers that may be asked for again ---------------------------------------------------------------------
@@ -182,7 +145,5 @@ def _place(caller: str, key: str) -> Place:
 def prune(connection: sa.Connection, now: datetime) -> int:
     """Drop what is too old or too much; how many rows."""
     dropped = connection.execute(schema.idempotency.delete().where(_I.until <= now)).rowcount
-    for table, most in ((schema.events, EVENTS), (schema.login_attempts, ATTEMPTS)):
-        oldest = sa.select(table.c.id).order_by(table.c.id.desc()).offset(most - 1).limit(1).scalar_subquery()
-        dropped += connection.execute(table.delete().where(table.c.id < oldest)).rowcount
-    return dropped
+    oldest = sa.select(_E.id).order_by(_E.id.desc()).offset(EVENTS - 1).limit(1).scalar_subquery()
+    return dropped + connection.execute(schema.events.delete().where(_E.id < oldest)).rowcount

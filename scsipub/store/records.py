@@ -202,19 +202,6 @@ class Event:
 
 
 @attrs.frozen(kw_only=True)
-class LoginAttempt:
-    """How a login to a target ended."""
-
-    at: datetime
-    target: str  # the iSCSI name that was asked for
-    source: str
-    initiator: str
-    user: str = ""
-    status: int = 0  # class and detail; 0: it succeeded
-    why: str = ""
-
-
-@attrs.frozen(kw_only=True)
 class Remembered:
     """The answer to a request that was made before with the same idempotency key."""
 

@@ -211,17 +211,3 @@ idempotency = sa.Table(
     sa.Column("until", Moment, nullable=False),
     sa.Index("ix_idempotency_until", "until"),
 )
-
-login_attempts = sa.Table(
-    "login_attempts",
-    metadata,
-    sa.Column("id", Serial, primary_key=True, autoincrement=True),
-    sa.Column("at", Moment, nullable=False),
-    sa.Column("target", sa.String(255), nullable=False),
-    sa.Column("source", sa.String(64), nullable=False),
-    sa.Column("initiator", sa.String(255), nullable=False),
-    sa.Column("user", sa.String(255), nullable=False),
-    sa.Column("status", sa.Integer, nullable=False),
-    sa.Column("why", sa.String(255), nullable=False),
-    sa.Index("ix_login_attempts_target_id", "target", "id"),
-)

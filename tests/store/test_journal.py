@@ -1,4 +1,4 @@
-"""Events, login attempts, and requests that are made twice."""
+"""Events, and requests that are made twice."""
 
 from datetime import timedelta
 
@@ -7,7 +7,6 @@ import sqlalchemy as sa
 
 from scsipub.store import journal, schema
 from scsipub.store.errors import Conflict
-from scsipub.store.records import LoginAttempt
 from tests.store.conftest import NOW
 
 DAY = timedelta(days=1)
@@ -41,47 +40,17 @@ def test_text_is_made_to_fit(do):
     assert [len(e.text) for e in do(journal.events).items] == [3, 1024]
 
 
-def attempt(n=0, target="t", **values):
-    return LoginAttempt(
-        **{"at": NOW, "target": target, "source": "192.0.2.1", "initiator": f"iqn.2000-01.x:{n}"} | values
-    )
+def test_only_so_many_events_are_kept_and_the_oldest_go(do, monkeypatch):
+    monkeypatch.setattr(journal, "EVENTS", 10)
+    for n in range(10):
+        do(journal.note, "a", f"number {n}", NOW)
+    assert do(journal.prune, NOW) == 0
 
-
-def test_the_last_logins_of_a_target_are_kept(do):
-    do(journal.note_attempts, [attempt(n) for n in range(journal.ATTEMPTS_PER_TARGET + 5)])
-    do(journal.note_attempts, [attempt(0, target="other")])
-
-    kept = do(journal.attempts, "t")
-
-    assert len(kept) == journal.ATTEMPTS_PER_TARGET
-    assert kept[0].initiator == f"iqn.2000-01.x:{journal.ATTEMPTS_PER_TARGET + 4}"
-    assert len(do(journal.attempts, "other")) == 1
-
-
-def test_what_a_stranger_called_itself_is_made_to_fit(do):
-    do(
-        journal.note_attempts,
-        [attempt(initiator="i\0" * 400, user="u" * 400, why="w" * 400, target="t" * 400)],
-    )
-
-    kept = do(journal.attempts, "t" * 255)
-
-    assert len(kept[0].initiator) == 255
-
-
-def test_logins_to_ever_new_targets_are_bounded(do, monkeypatch):
-    monkeypatch.setattr(journal, "ATTEMPTS", 10)
-    do(journal.note_attempts, [attempt(target=f"t{n}") for n in range(15)])
+    for n in range(10, 15):
+        do(journal.note, "a", f"number {n}", NOW)
 
     assert do(journal.prune, NOW) == 5
-    assert do(journal.attempts, "t4") == ()
-    assert len(do(journal.attempts, "t5")) == 1
-
-
-def test_fewer_than_the_bound_are_all_kept(do):
-    do(journal.note_attempts, [attempt(target=f"t{n}") for n in range(15)])
-
-    assert do(journal.prune, NOW) == 0
+    assert [e.text for e in do(journal.events).items][-1] == "number 5"
 
 
 # -- requests that are made twice ----------------------------------------------------------------------------

@@ -8,9 +8,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from scsipub.errors import OperatorError
+from scsipub.store import journal
 from scsipub.store.engine import Engine, database_url
 from scsipub.store.migrate import HEAD, SCRIPTS, current, migrate
 from scsipub.store.schema import metadata
+from tests.store.conftest import NOW
 
 
 def test_migrations_lead_to_the_schema(do):
@@ -42,6 +44,26 @@ def test_an_empty_postgresql_is_brought_up_too(postgres):
     migrate(engine)
 
     assert current(engine) == HEAD
+    engine.close()
+
+
+def test_a_database_of_the_version_before_keeps_its_rows_and_loses_what_nobody_wrote(tmp_path):
+    engine = Engine(database_url(None, tmp_path))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("alembic.op.drop_table", lambda name: None)
+        migrate(engine)
+
+    def back(connection):
+        journal.note(connection, "a", "kept", NOW)
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0003'")
+
+    engine.transact(back)
+    assert "login_attempts" in engine.transact(lambda c: sa.inspect(c).get_table_names())
+
+    assert migrate(engine) == "0003"
+
+    assert "login_attempts" not in engine.transact(lambda c: sa.inspect(c).get_table_names())
+    assert [each.text for each in engine.transact(journal.events).items] == ["kept"]
     engine.close()
 
 
