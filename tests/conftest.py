@@ -4,6 +4,7 @@ found in any log.
 ``make test`` sets SCSIPUB_STRICT_SKIPS, so that CI cannot turn green by not looking."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from scsipub.iscsi import chap
 from scsipub.store import ids
 from tests.support import secrecy
+
+# In the background of a shell SIGINT is ignored; programs that tests start would ignore it as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before the rooms that use them are imported: what is made in this process is known, too.
 chap.generate_secret = secrecy.remembering(chap.generate_secret)

@@ -17,6 +17,7 @@ import attrs
 
 from tests.support.daemon import REPOSITORY
 from tests.support.eventually import eventually
+from tests.support.ports import quiet_port
 
 # Certificates by Caddy's internal authority; its ports are ours to choose, and nothing is installed anywhere.
 GLOBALS = """{
@@ -39,16 +40,10 @@ class Proxy:
     process: "subprocess.Popen[bytes]"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def caddy(place: Path, web: str, host: str = "localhost") -> Iterator[Proxy]:
     """Up as soon as it has a certificate for ``host`` and serves it."""
-    port, data = free_port(), place / "data"
+    port, data = quiet_port(), place / "data"
     file = place / "Caddyfile"
     file.write_text(GLOBALS % (REPOSITORY / "docs" / "deploy" / "Caddyfile"))
     env = {

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 
 import attrs
@@ -14,6 +13,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.daemon import REPOSITORY, command, daemon, start
 from tests.support.initiator import Initiator
+from tests.support.ports import quiet_port
 
 pytestmark = pytest.mark.wire
 
@@ -127,9 +127,7 @@ def test_the_commands_on_standard_output_are_those_for_a_shell(served, place):
 
 
 def test_after_the_daemon_was_away_the_same_tunnel_leads_to_it_again(place, authority):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(quiet_port())
     state = place / "state-of-another"
     first = start(state, *options(place, port))
     with connected(f"127.0.0.1:{port}", place, "--target", first.target("blank")) as client:

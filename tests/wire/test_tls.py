@@ -18,6 +18,7 @@ from cryptography import x509
 from tests.support.certificates import Authority
 from tests.support.daemon import daemon
 from tests.support.initiator import Initiator
+from tests.support.ports import quiet_port
 
 pytestmark = pytest.mark.wire
 
@@ -178,9 +179,7 @@ def test_a_client_that_does_not_believe_the_certificate_is_not_punished(served, 
 
 def stunnel(place, served):
     """A free local port that stunnel carries to the TLS port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        local = probe.getsockname()[1]
+    local = quiet_port()
     config = place / "stunnel.conf"
     config.write_text(
         f"foreground = yes\npid =\nsyslog = no\n[iscsi]\nclient = yes\naccept = 127.0.0.1:{local}\n"
