@@ -124,6 +124,8 @@ class Channel:
         self._pending: dict[int, trio.lowlevel.Task] = {}
         self._outbox = Outbox(self._socket, max_outbox, self._hang_up)
         self._fds: deque[list[int]] = deque()
+        # Who hears of a cast whose descriptors we had no room for.  Without anybody it is logged.
+        self.when_lost: dict[str, Callable[[Params], object]] = {}
         self._running = 0
         self._waiting: deque[tuple[int | None, str, Awaitable[Json], list[int]]] = deque()
         self._nursery: trio.Nursery | None = None
@@ -290,6 +292,9 @@ class Channel:
         self._received += 1
         fds, whole = self._take_fds(count)
         if not whole:
+            if number is None and method in self.when_lost:
+                self.when_lost[method](params)
+                return
             _log.warning("descriptors of %s were lost on the way", method)
             self._refuse(number, CallError("fds_lost", f"the descriptors of {method} were lost"), fds)
             return

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 RIVAL_SECONDS = 3.0
 # So many of them are asked, the youngest first: behind one address there may be thousands of one name.
 MOST_RIVALS = 8
+# Complaints for which a source is not punished.
+NO_FAULT_OF_ITS_OWN = ("tls handshake", "no descriptor left")
 
 
 class Rivals(enum.Enum):
@@ -380,7 +382,7 @@ class Desk:
         elif kind == "crash":
             control.crashes += 1
             control.sources.punish(source, limits.penalty_crash, now)
-        elif kind != "tls handshake" and not kind.startswith("reject"):
+        elif kind not in NO_FAULT_OF_ITS_OWN and not kind.startswith("reject"):
             control.sources.punish(source, limits.penalty_malformed, now)
         if kind == "login timeout":
             self.journal.late(params.get("session", ""), params["why"])

@@ -147,6 +147,13 @@ class Worker:
             name = f"{name} {monotonic()}"
         self.sessions.start_child(name, self.serve, name, arrival, sock)
 
+    def take_lost(self, params: Any) -> None:
+        """It was for us, but we had no descriptor left for it.  Who is served notices nothing; control must
+        know, or it would count the connection for ever."""
+        arrival = Arrival.from_json(params)
+        self.telling.complain("no descriptor left", arrival, "the worker may open no more files")
+        self.control.try_cast("closed", {"connection": arrival.id})
+
     def certificate(self, params: Any, fds: list[int]) -> None:
         """Handshakes are about to come, and this is what they are to be shown."""
         if self.certificates is not None:
@@ -387,6 +394,7 @@ async def serve(channel_fd: int) -> None:
         if not isinstance(settings, dict):
             raise SystemExit("control sent no settings")
         worker.configure(control, settings)
+        control.when_lost["take"] = worker.take_lost
         async with trio.open_nursery() as nursery:
             worker.nursery = nursery
             await nursery.start(worker.sessions.run)

@@ -470,6 +470,28 @@ async def test_descriptors_lost_on_the_way_fail_their_call_and_no_other(autojump
     os.close(null)
 
 
+async def test_who_wants_to_know_hears_of_a_cast_whose_descriptor_was_lost(autojump_clock):
+    """Otherwise the sender counts as given what nobody has."""
+    import resource
+
+    null = os.open("/dev/null", os.O_RDONLY)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    heard, lost = [], []
+    async with Pair({"take": lambda params, fds: heard.append(params)}) as pair:
+        pair.there.when_lost["take"] = lost.append
+        free = os.dup(null)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+        try:
+            await pair.here.cast("take", {"id": "a"}, fds=[null])
+            await trio.testing.wait_all_tasks_blocked()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    os.close(null)
+
+    assert (heard, lost) == ([], [{"id": "a"}])
+
+
 async def test_a_trio_socket_will_do(autojump_clock):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     here = Channel(trio.socket.from_stdlib_socket(ours))
