@@ -20,7 +20,6 @@ import os
 import threading
 from typing import Self
 
-from scsipub.storage import kernel
 from scsipub.storage.base import SECTOR, SHIFT, BaseIdentity
 from scsipub.storage.bitmap import Bitmap
 from scsipub.storage.files import (
@@ -36,6 +35,7 @@ from scsipub.storage.files import (
     read_bits,
     remember_failure,
     remove_files,
+    set_aside,
     write_longer_live,
     write_longer_map,
 )
@@ -57,7 +57,7 @@ def create_durable(paths: OverlayPaths, sectors: int, base: BaseIdentity) -> Non
         os.ftruncate(data_fd, sectors * SECTOR)
         size = HEADER + bitmap_bytes(sectors)
         os.ftruncate(map_fd, size)
-        _set_aside(map_fd, 0, size)  # a flush must not find the file system full
+        set_aside(map_fd, 0, size)  # a flush must not find the file system full
         header = Header(sectors, base, os.urandom(16), paths.boot, paths.owner, str(paths.id))
         pwrite_all(map_fd, header.pack(Part.MAP), 0)
         # The map first: it has data.  The journal that is written for it takes the names and the other inode
@@ -71,14 +71,6 @@ def create_durable(paths: OverlayPaths, sectors: int, base: BaseIdentity) -> Non
         raise
     finally:
         close_all(*fds)
-
-
-def _set_aside(fd: int, offset: int, length: int) -> None:
-    try:
-        kernel.reserve(fd, offset, length)
-    except OSError as error:
-        if error.errno not in kernel.NOT_SUPPORTED:
-            raise
 
 
 class DurableOverlay(Overlay):
@@ -261,7 +253,7 @@ class DurableOverlay(Overlay):
         begin = chunk * self.chunk_sectors
         length = min(chunks * self.chunk_sectors, self.sectors - begin)
         try:
-            _set_aside(self.data_fd, begin << SHIFT, length << SHIFT)
+            set_aside(self.data_fd, begin << SHIFT, length << SHIFT)
         except OSError as error:
             raise self.troubled(error) from error
         self.room.put(*self.room.with_range(chunk, chunks))

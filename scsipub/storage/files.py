@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 
+from scsipub.storage import kernel
 from scsipub.storage.base import BaseIdentity
 from scsipub.storage.bitmap import Bitmap
 from scsipub.storage.folder import DIRECT, Folder
@@ -50,6 +51,15 @@ def pread_all(fd: int, size: int, offset: int) -> bytes:
     return b"".join(pieces)
 
 
+def set_aside(fd: int, offset: int, length: int) -> None:
+    """Have room for these bytes, where the file system can promise that."""
+    try:
+        kernel.reserve(fd, offset, length)
+    except OSError as error:
+        if error.errno not in kernel.NOT_SUPPORTED:
+            raise
+
+
 def own(fd: int) -> None:
     """Become the one owner of a data file, or raise BlockingIOError.
 
@@ -72,10 +82,13 @@ def write_longer_map(paths: OverlayPaths, header: Header, bits: Bitmap) -> int:
     """The map of a disk that grows, beside the one in force; on the medium on return."""
     fd = paths.folder.open(paths.longer_map, FRESH)
     try:
-        # Written, not left as a hole: a flush must not find the file system full.
-        for start in range(0, bitmap_bytes(header.sectors), PIECE):
-            size = min(PIECE, bitmap_bytes(header.sectors) - start)
-            pwrite_all(fd, bytes(bits.bits[start : start + size]).ljust(size, b"\0"), HEADER + start)
+        size = HEADER + bitmap_bytes(header.sectors)
+        os.ftruncate(fd, size)
+        # No hole: a flush must not find the file system full.  Nor zeros that are written: a long disk has
+        # hundreds of MiB of them.
+        set_aside(fd, 0, size)
+        for start, piece in bits.pieces(PIECE):
+            pwrite_all(fd, piece, HEADER + start)
         pwrite_all(fd, header.pack(Part.MAP), 0)
         os.fsync(fd)
     except BaseException:

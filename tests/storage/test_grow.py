@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from scsipub.storage import grow
+from scsipub.storage import files, grow
 from scsipub.storage.base import SECTOR, Base, Blank
 from scsipub.storage.disk import Disk
 from scsipub.storage.durable import create_durable
 from scsipub.storage.grow import grow_durable
-from scsipub.storage.layout import OverlayId, OverlayPaths, OverlayRefused
+from scsipub.storage.layout import OverlayId, OverlayPaths, OverlayRefused, Part
 
 BOOT, NEXT_BOOT = b"b" * 16, b"c" * 16
 OLD, NEW = 40_000, 100_003  # the bitmap needs another page
@@ -278,3 +278,17 @@ def test_a_death_while_a_disk_in_use_grows_loses_nothing(
     assert content(again, expected) == expected
     assert content(again, [NEW - 1]) == {NEW - 1: bytes(SECTOR)}
     again.close()
+
+
+def test_a_disk_that_becomes_very_long_has_its_room_set_aside_and_not_written(tmp_path, written, monkeypatch):
+    """A bit for each sector of 64 GiB are 16 MiB: zeros that the file system can make without us."""
+    sectors, wrote = (64 << 30) // SECTOR, []
+    write = files.pwrite_all
+    monkeypatch.setattr(
+        files, "pwrite_all", lambda fd, data, *at: (wrote.append(len(data)), write(fd, data, *at))
+    )
+
+    grow_durable(paths(tmp_path), sectors, Blank(sectors).identity)
+
+    assert sum(wrote) < 1 << 20
+    assert os.stat(paths(tmp_path).path(Part.MAP)).st_blocks * 512 >= sectors // 8

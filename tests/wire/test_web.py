@@ -83,7 +83,6 @@ def test_a_command_of_the_page_works_as_it_is_pasted(running):
     assert b"virtual size: 64 MiB" in done.stdout, done.stderr
 
 
-@pytest.mark.timeout(250)
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize(
     ("who", "phases"), [("operator", "examples,coverage"), ("tenant", "examples,fuzzing,stateful")]
@@ -96,7 +95,7 @@ def test_schemathesis_finds_nothing(serve, who, phases):
     with serve("") as d:
         token = admin_token(d)
         if who == "tenant":
-            d.ask("tier.put", name="home", allocation_budget=1 << 20, persistent=True)
+            d.ask("tier.put", name="home", allocation_budget=1 << 20, persistent=True, disk_bytes=1 << 36)
             d.ask("tenant.create", name="ada", tier="home")
             token = d.ask("token.create", tenant="ada")["token"]
         words = [
