@@ -17,6 +17,8 @@ from rich.table import Table
 
 ROOT = Path(__file__).parent.parent
 PATCHES = ROOT / "fuzz" / "mutants"
+UNCHANGED = "(the code as it is)"
+LEAST = 30.0  # seconds for that, at least
 COPIED = ("scsipub", "supervisor", "fuzz")
 
 
@@ -38,12 +40,14 @@ def applies(patch: Path) -> str:
     return done.stderr.strip() if done.returncode else ""
 
 
-def hunt(patch: Path, seconds: float, seed: int = 1) -> Verdict:
-    """Apply the patch to a copy and let the copy's fuzzer look for it."""
+def hunt(patch: Path | None, seconds: float, seed: int = 1) -> Verdict:
+    """Apply the patch, if any, to a copy and let the copy's fuzzer look for it."""
+    name = patch.stem if patch is not None else UNCHANGED
     with tempfile.TemporaryDirectory(prefix="scsipub-mutant-") as directory:
-        for name in COPIED:
-            shutil.copytree(ROOT / name, Path(directory) / name, ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run(["git", "apply", str(patch)], cwd=directory, check=True)
+        for room in COPIED:
+            shutil.copytree(ROOT / room, Path(directory) / room, ignore=shutil.ignore_patterns("__pycache__"))
+        if patch is not None:
+            subprocess.run(["git", "apply", str(patch.resolve())], cwd=directory, check=True)
         began = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "fuzz", "--seconds", str(seconds), "--seed", str(seed), "--json",
@@ -54,32 +58,40 @@ def hunt(patch: Path, seconds: float, seed: int = 1) -> Verdict:
     try:
         finds = json.loads(done.stdout)["finds"]
     except ValueError:
-        return Verdict(patch.stem, False, took, done.stderr[-500:])
+        return Verdict(name, False, took, done.stderr[-500:])
     what = f"{finds[0]['kind']}: {finds[0]['what']} ({finds[0]['steps']} steps)" if finds else "nothing found"
-    return Verdict(patch.stem, bool(finds), took, what)
+    return Verdict(name, bool(finds), took, what)
 
 
 def main(patches: list[Path], seconds: float, *, as_json: bool, seed: int = 1) -> int:
-    """Hunt them all; 1 if one got away."""
+    """Hunt them all; 1 if one got away, or if something is found in the code as it is.
+
+    Every hit is the bug that was put in: the same seed, for at least as long, finds nothing without it."""
     verdicts = []
-    for patch in patches or sorted(PATCHES.glob("*.patch")):
+
+    def hunted(patch: Path | None, seconds: float) -> None:
         verdict = hunt(patch, seconds, seed)
         verdicts.append(verdict)
         if not as_json:
-            word = "found" if verdict.found else "MISSED"
+            word = "found" if verdict.found else ("clean" if patch is None else "MISSED")
             print(f"{word:6} after {verdict.seconds:5.1f} s  {verdict.name}: {verdict.what}", flush=True)
+
+    for patch in patches or sorted(PATCHES.glob("*.patch")):
+        hunted(patch, seconds)
+    hunted(None, max(LEAST, *(v.seconds for v in verdicts)))
     if as_json:
         print(json.dumps([attrs.asdict(v) for v in verdicts], indent=1))
     else:
         Console().print(_table(verdicts), highlight=False)
-    return 0 if all(v.found for v in verdicts) else 1
+    return 0 if all(v.found for v in verdicts[:-1]) and not verdicts[-1].found else 1
 
 
 def _table(verdicts: list[Verdict]) -> Table:
-    found = sum(v.found for v in verdicts)
-    table = Table(title=f"{found} of {len(verdicts)} mutants found", title_justify="left")
+    found = sum(v.found for v in verdicts[:-1])
+    table = Table(title=f"{found} of {len(verdicts) - 1} mutants found", title_justify="left")
     for name in ("mutant", "seconds", "found as"):
         table.add_column(name, justify="right" if name == "seconds" else "left")
-    for v in verdicts:
+    for v in verdicts[:-1]:
         table.add_row(v.name, f"{v.seconds:.1f}" if v.found else "[red]missed[/]", v.what[:100])
+    table.add_row(verdicts[-1].name, f"{verdicts[-1].seconds:.1f}", verdicts[-1].what[:100])
     return table

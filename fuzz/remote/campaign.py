@@ -31,7 +31,6 @@ class Campaign:
         self.seed = seed
         self.shrinking = shrinking
         self.finds: list[FarFound] = []
-        self.owners: dict[str, Lane] = {}  # kind of find -> who has seen it first
         self.memory: list[tuple[float, int]] = []
         self.seconds = 0.0
         self.lock = threading.Lock()
@@ -91,7 +90,7 @@ class Campaign:
             raise self.trouble[0]
         growth = memory_growth(self.memory, self.seconds) if not self.tally.starts else ""
         if growth:
-            self._keep(self.lanes[0], FarFound(Find("memory grows", growth), Script({}, [])))
+            self._keep(FarFound(Find("memory grows", growth), Script({}, [])))
 
     def _drive(self, lane: Lane, numbers: "itertools.count[int]", until: float, pdus: int, most: int) -> None:
         try:
@@ -102,11 +101,11 @@ class Campaign:
                 lane.tally.seconds = self.seconds
                 found = lane.case(next(numbers))
                 if found is not None:
-                    self._keep(lane, found)
+                    self._keep(found)
                     lane.after(found)
             found = lane.last_look()
             if found is not None and not lane.stand.stale:
-                self._keep(lane, found)
+                self._keep(found)
         except BaseException as error:
             self.trouble.append(error)
             self.stop.set()
@@ -117,31 +116,30 @@ class Campaign:
         if sizes and all(sizes):
             self.memory.append((self.seconds, sum(sizes)))
 
-    def _keep(self, lane: Lane, found: FarFound) -> None:
+    def _keep(self, found: FarFound) -> None:
         with self.lock:
             kind = found.find.kind
             if kind in self.muted:
                 self.muted[kind] += 1
                 return
             self.muted[kind] = 0
-            self.owners[kind] = lane
             self.finds.append(found)
 
     # -- shrinking ---------------------------------------------------------------------------------------
 
     def replay(self, script: Script, *, kind: str = "") -> FarFound | None:
         """These steps on a target as fresh as it gets.  ``kind``: look for this one."""
-        return self.owners.get(kind, self.lanes[0]).replay(script, kind=kind)
+        return self.lanes[0].replay(script, kind=kind)
 
-    def smaller(self, found: FarFound) -> FarFound:
+    def smaller(self, found: FarFound, lane: Lane | None = None) -> FarFound:
         """The shortest script that does it again; the found one when none does."""
-        kind, until = found.find.kind, time.monotonic() + self.shrinking
+        kind, until, here = found.find.kind, time.monotonic() + self.shrinking, lane or self.lanes[0]
         best = found
         found.recent = found.recent or [found.script]
 
         def again(steps: list[Step]) -> bool:
             nonlocal best
-            result = self.replay(Script(found.script.setup, steps), kind=kind)
+            result = here.replay(Script(found.script.setup, steps), kind=kind)
             if result is None or result.find.kind != kind:
                 return False
             best = attrs.evolve(result, again=True, when=found.when)
@@ -159,12 +157,26 @@ class Campaign:
     def shrink(self, on_progress: Callable[[str], None]) -> None:
         """Each find to the shortest script that there is time for.  After a run, not during it: its minutes
         are for talking."""
-        patience = self.stand.patience
-        for lane in self.lanes:
-            lane.stand.patience = min(patience, 1.5)
-        for number, found in enumerate(self.finds):
-            if found.script.steps:
-                on_progress(f"shrinking {number + 1} of {len(self.finds)}: {found.find.kind}")
-                self.finds[number] = self.smaller(found)
-        for lane in self.lanes:
+        waiting = [number for number, found in enumerate(self.finds) if found.script.steps]
+        count = len(waiting)
+
+        def go(lane: Lane) -> None:
+            patience, lane.stand.patience = lane.stand.patience, min(lane.stand.patience, 1.5)
+            try:
+                while waiting and not self.trouble:
+                    number = waiting.pop(0)
+                    on_progress(
+                        f"shrinking {count - len(waiting)} of {count}: {self.finds[number].find.kind}"
+                    )
+                    self.finds[number] = self.smaller(self.finds[number], lane)
+            except BaseException as error:
+                self.trouble.append(error)
             lane.stand.patience = patience
+
+        threads = [threading.Thread(target=go, args=(lane,)) for lane in self.lanes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.trouble:
+            raise self.trouble[0]

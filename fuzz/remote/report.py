@@ -1,8 +1,10 @@
 """What a campaign far away has found: files for each find, a table, JSON, and a page in Markdown."""
 
 import json
+import queue
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from rich.table import Table
 from fuzz.find import Record
 from fuzz.remote import pcap, reproducer
 from fuzz.remote.campaign import Campaign
-from fuzz.remote.lane import FarTally
+from fuzz.remote.lane import FarFound, FarTally
 from fuzz.remote.stand import Stand
 
 
@@ -30,8 +32,27 @@ def write_finds(campaign: Campaign, folder: Path) -> dict[str, str]:
             folder / f"{name}.py", found.find, found.evidence, found.sent, stand.address, stand.patience
         )
         pcap.write(folder / f"{name}.pcap", found.links)
-        found.by_hand = by_hand(stand, folder / f"{name}.py") if stand.private is not None else None
+    try_by_hand(campaign, {kind: folder / f"{name}.py" for kind, name in names.items()})
     return names
+
+
+def try_by_hand(campaign: Campaign, programs: dict[str, Path]) -> None:
+    """Run each find's program alone against a fresh target: as many at once as there are targets."""
+    stands = {id(lane.stand.private): lane.stand for lane in campaign.lanes if lane.stand.private is not None}
+    free = queue.SimpleQueue[Stand]()
+    for stand in stands.values():
+        free.put(stand)
+
+    def go(found: FarFound) -> None:
+        stand = free.get()
+        try:
+            found.by_hand = by_hand(stand, programs[found.find.kind])
+        finally:
+            free.put(stand)
+
+    if stands:
+        with ThreadPoolExecutor(len(stands)) as pool:
+            list(pool.map(go, [found for found in campaign.finds if found.find.kind in programs]))
 
 
 def by_hand(stand: Stand, program: Path) -> bool:
