@@ -54,7 +54,7 @@ fencing: packages $(VENV)/test.stamp
 guest: packages $(VENV)/test.stamp
 	$(PY) -m tests.guest $(ARGS)
 
-# Runs until interrupted, or for ARGS="--seconds 120".
+# Two minutes, or as ARGS="--pdus 1000000" says; docs/fuzzing.md has the rest.
 fuzz: $(VENV)/test.stamp
 	$(PY) -m fuzz $(ARGS)
 

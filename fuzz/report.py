@@ -104,10 +104,12 @@ def tell(tally: Tally, finds: list[Found], seed: int, *, as_text: bool, page: Pa
         ends = sorted(commands[said].items(), key=lambda item: -item[1])
         table.add_row(said, ", ".join(end for end, _ in ends[:6]), f"{sum(n for _, n in ends):,}")
     console.print(table)
+    held = [size for _, size in tally.memory] or [resident_bytes()]
     console.print(
         f"seed {seed}: {tally.pdus:,} PDUs in {tally.seconds:.1f} s, {tally.rate:,.0f} a second "
         f"({tally.cpu_rate:,.0f} per CPU second), "
-        f"{tally.answers:,} answers, {tally.scripts:,} worlds, {resident_bytes() / 1e6:.1f} MB"
+        f"{tally.answers:,} answers, {tally.scripts:,} worlds, "
+        f"memory {held[0] / 1e6:.1f} to {held[-1] / 1e6:.1f} MB"
     )
     for found in finds:
         console.print(f"[bold red]{found.find.kind}[/]: {found.find.what}", highlight=False)

@@ -35,6 +35,7 @@ class FarDisk(Disk):
     capacity: int = 0
     running: list[FarTask] = attrs.field(factory=list)
     haunted: list[tuple[float, int, int]] = attrs.field(factory=list)  # (until, first sector, end)
+    ghosts: list[FarTask] = attrs.field(factory=list)  # given up in a session that goes on: any time now
     unsure: bool = False  # somebody has to look at all of it again
     disturbed: bool = False  # modes, reservations or the medium may not be what they were
 
@@ -57,7 +58,8 @@ class FarDisk(Disk):
         if low == high:
             return
         self.haunted = [one for one in self.haunted if one[0] > now]
-        task.mixed = any(a < high and low < b for _, a, b in self.haunted)
+        ghosts = [self.sectors_of(ghost.cdb) for ghost in self.ghosts]
+        task.mixed = any(a < high and low < b for a, b in [*(one[1:] for one in self.haunted), *ghosts])
         writes = task.cdb[0] in CHANGERS
         for other in self.running:
             a, b = self.sectors_of(other.cdb)
@@ -75,7 +77,7 @@ class FarDisk(Disk):
         low, high = self.sectors_of(task.cdb)
         low, high = min(low, self.content.sectors), min(high, self.content.sectors)
         if well is None:
-            self.haunted.append((now + HAUNTING, low, high))
+            self.ghosts.append(task)
             for other in self.running:
                 a, b = self.sectors_of(other.cdb)
                 other.mixed |= a < high and low < b
@@ -85,6 +87,16 @@ class FarDisk(Disk):
                 self._put(first, data)
         else:
             self.content.forget(low, high - low)
+
+    def laid(self, tasks: list[FarTask], now: float) -> None:
+        """The session of these is over, so it is not long until none of them can come any more."""
+        for task in tasks:
+            if task in self.ghosts:
+                self.ghosts.remove(task)
+                low, high = self.sectors_of(task.cdb)
+                low, high = min(low, self.content.sectors), min(high, self.content.sectors)
+                self.haunted.append((now + HAUNTING, low, high))
+                self.content.forget(low, high - low)
 
     def _put(self, first: int, data: bytes) -> None:
         room = max(0, self.content.sectors - first) * SECTOR
@@ -108,7 +120,11 @@ def fresh(data: bytes, block_size: int, capacity: int) -> FarDisk:
 def successor(before: FarDisk, now: FarDisk, when: float) -> FarDisk:
     """``now`` has just been read: but where a write was given up shortly before, it may still come."""
     now.haunted = [one for one in before.haunted if one[0] > when]
-    for _, low, high in now.haunted:
+    now.ghosts = list(before.ghosts)
+    for low, high in [
+        *(one[1:] for one in now.haunted),
+        *(now.sectors_of(ghost.cdb) for ghost in now.ghosts),
+    ]:
         low, high = min(low, now.content.sectors), min(high, now.content.sectors)
         now.content.forget(low, high - low)
     return now

@@ -340,4 +340,6 @@ class Judge:
         """The connection is gone, and all that was under way on it."""
         for task in list(self.tasks.values()):
             self.abandon(task)
+        for disk in self.disks.values():
+            disk.laid(self.ghosts, self.now)
         self.ghosts.clear()

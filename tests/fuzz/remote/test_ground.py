@@ -34,7 +34,9 @@ def test_two_writes_that_overlapped_prove_nothing_about_one_another():
 
 def test_a_write_that_was_given_up_haunts_for_a_while():
     disk = fresh(bytes(8192), 512, 16)
-    disk.end(write(disk, 2, 3, 1), 10.0, well=None)
+    given_up = write(disk, 2, 3, 1)
+    disk.end(given_up, 10.0, well=None)
+    disk.laid([given_up], 10.0)
     soon, late = write(disk, 2, 1, 2), None
     soon_mixed = soon.mixed
     disk.haunted = [(5.0, 2, 5)]
@@ -48,10 +50,26 @@ def test_a_write_that_was_given_up_haunts_for_a_while():
     assert not again.mixed
 
 
+def test_a_write_that_was_given_up_may_come_for_as_long_as_its_session_lives():
+    """A task management function may not have met it after all."""
+    disk = fresh(bytes(8192), 512, 16)
+    given_up = write(disk, 2, 3, 1)
+    disk.end(given_up, 10.0, well=None)
+    soon = write(disk, 4, 1, 2)
+    disk.end(soon, 10.0 + 5 * HAUNTING, well=True)
+
+    assert soon.mixed
+    assert not disk.content.known(4, 1)
+    assert write(disk, 3, 1, 2).mixed
+    assert not write(disk, 5, 1, 2).mixed
+
+
 def test_what_was_read_before_a_write_that_still_haunts_is_not_known():
     """A write on a connection that was dropped may come after somebody has read the whole unit anew."""
     before = fresh(bytes(8192), 512, 16)
-    before.end(write(before, 2, 3, 1), 10.0, well=None)
+    given_up = write(before, 2, 3, 1)
+    before.end(given_up, 5.0, well=None)
+    before.laid([given_up], 10.0)
 
     soon = successor(before, fresh(bytes(8192), 512, 16), 10.0 + HAUNTING / 2)
     late = successor(before, fresh(bytes(8192), 512, 16), 10.0 + HAUNTING)
