@@ -11,6 +11,7 @@ import trio
 from supervisor.channel import CallError, Channel
 
 STATISTICS = {
+    "tasks": 9,
     "sessions": 2,
     "connections": 3,
     "bytes_read": 100,
@@ -56,7 +57,7 @@ async def test_status_sums_up_what_the_workers_say(house, operator):
 
     said = await operator.call("status")
 
-    assert said["sessions"] == 4
+    assert (said["sessions"], said["tasks"]["worker"]) == (4, 18)
     assert said["counters"]["operations"] == 14
     assert [w["sessions"] for w in said["workers"]] == [2, 2]
     assert said["state_dir"] == str(house.control.config.state_dir)

@@ -30,6 +30,7 @@ FAULTS = {"seed": 7, "rules": [{"fault": "busy"}], "commands": 3, "struck": 1, "
 STATISTICS = {
     "sessions": 1,
     "connections": 1,
+    "tasks": 9,
     "bytes_read": 10,
     "bytes_written": 20,
     "operations": 30,
