@@ -24,7 +24,7 @@ from scsipub.bench.wire import TargetError, Url
 from tests.load import beside, written
 from tests.load.busy import percentiles
 from tests.load.common import Findings, cpu_seconds, memory, name_of, place, wait_until
-from tests.load.idle import Sleepers, answers, crowd, login_seconds, ping, shares
+from tests.load.idle import PACE_SECONDS, Sleepers, answers, crowd, login_seconds, ping, shares
 from tests.load.pathological import KINDS
 from tests.support.daemon import Daemon, daemon, start
 
@@ -92,12 +92,12 @@ def step(
     """One point of the curve: ``up`` sessions idle, then some of them busy."""
     time.sleep(1)
     grown = ground.grown()
-    idle_cpu = ground.cpu(IDLE_SECONDS)
+    idle_cpu = ground.cpu(min(IDLE_SECONDS, seconds))
     ping(people, 0)
     burst = answers(people)
     grown = {name: max(size, ground.grown()[name]) for name, size in grown.items()}
     before, began = cpu_seconds(ground.pids), time.monotonic()
-    ping(people, 5.0)
+    ping(people, min(PACE_SECONDS, seconds))
     crew.tell(f"run {seconds} {pace}")
     logins = percentiles(took := newcomers(ground.url, seconds - 0.5))
     busy, paced = crew.said(), answers(people)

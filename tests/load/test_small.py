@@ -20,6 +20,21 @@ pytestmark = [pytest.mark.wire, pytest.mark.timeout(240)]
         ["tests.load.rotation", "--cooldown", "1", "--rate", "100", "--slack", "0.2"],
         # Others use the machine, too: how long a login takes is looked at when ten thousand are.
         ["tests.load.idle", "--sessions", "1000", "--processes", "2", "--login-seconds", "1"],
+        ["tests.load.shape", "--only", "curve", "--sessions", "200", "--busy", "20", "--seconds", "1"],
+        [
+            *[
+                "tests.load.beside",
+                "--sessions",
+                "20",
+                "--seconds",
+                "0.3",
+                "--rounds",
+                "1",
+                "--ratio",
+                "1000",
+            ],
+            *["--only", "ping flood", "--only", "huge bursts", "--only", "stalled window"],
+        ],
         ["tests.bench", "--seconds", "0.3", "--runs", "1", "--only", "4k", "--mebibytes", "16"],
     ],
     ids=lambda words: words[0],
