@@ -35,8 +35,8 @@ from tests.support.initiator import Initiator
 
 MIB = 1 << 20
 SLACK = 0.02
-# Below these nothing is said about 2 %: a page here and there, a file that is just being looked at, the second
-# connection to the database that control opens when two want it at once.
+# Below these nothing is said about 2 %: a page here and there, a file that is just being looked at, the
+# second connection to the database that control opens when two want it at once.
 LEAST = {"memory": 1.5 * MIB, "files": 3, "threads": 1, "tasks": 1}
 QUIET_SECONDS = 240.0  # at most, until everything is back
 WARM_SHARE, WARM_MOST = 0.1, 120.0
