@@ -120,7 +120,7 @@ def markdown(it: dict[str, Any]) -> str:
         f"{it['answers']:,} answers; seed {it['seed']}, {it['lanes']} lanes.", "",
     ]  # fmt: skip
     if it["memory_bytes"]:
-        lines += [f"{memory(it).capitalize()}.", ""]
+        lines += [f"On the way {memory(it)}.", ""]
     if not it["finds"]:
         return "\n".join([*lines, "Nothing found.", ""])
     lines += [

@@ -96,6 +96,8 @@ class Stand:
         witness.settle()
         if not self.blocks:
             self._measure(witness)
+        if self.disk.disturbed:
+            self._tidy(witness)
         self._snapshot(witness)
 
     def _measure(self, witness: Plain) -> None:
@@ -111,15 +113,21 @@ class Stand:
     def _snapshot(self, witness: Plain) -> None:
         """Look at all of the modelled part, and lay the witness's bytes down."""
         sectors = min(MODELLED, self.blocks * self.block_size // SECTOR)
-        data = bytearray()
+        data, hidden = bytearray(), []
         step = 65536 // self.block_size
         for first in range(0, sectors * SECTOR // self.block_size, step):
-            data += self.read(witness, first, min(step, sectors * SECTOR // self.block_size - first))
+            count = min(step, sectors * SECTOR // self.block_size - first)
+            there = self.read(witness, first, count)
+            if there is None:
+                hidden.append((len(data) // SECTOR, count * self.block_size // SECTOR))
+            data += there if there is not None else bytes(count * self.block_size)
         self.disk = successor(self.disk, fresh(bytes(data), self.block_size, self.blocks), time.monotonic())
+        self.disk.content.forget_all(hidden)
         self._lay(witness)
 
-    def read(self, witness: Plain, first: int, count: int) -> bytes:
-        """READ(10), after whatever unit attention stands in the way.  Empty when it is refused."""
+    def read(self, witness: Plain, first: int, count: int) -> bytes | None:
+        """READ(10), after whatever unit attention stands in the way.  None when it is refused, as by a
+        reservation that the liar has left behind."""
         cdb = b"\x28\0" + first.to_bytes(4) + b"\0" + count.to_bytes(2) + b"\0"
         for _ in range(8):
             ended = witness.command(cdb, read=count * self.block_size)
@@ -127,7 +135,7 @@ class Stand:
                 return ended.data
             if not ended.attention:
                 break
-        return bytes(count * self.block_size)
+        return None
 
     @property
     def _zone(self) -> tuple[int, int]:
@@ -186,7 +194,7 @@ class Stand:
         if wait > 0:
             return  # a write that was given up may still come
         data = self.read(witness, first, count)
-        wrong = self.disk.complaint(first * self.block_size // SECTOR, data)
+        wrong = self.disk.complaint(first * self.block_size // SECTOR, data) if data is not None else ""
         if wrong:
             self.disk.content.forget(first * self.block_size // SECTOR, count * self.block_size // SECTOR)
             self._enter()

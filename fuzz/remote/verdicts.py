@@ -34,6 +34,9 @@ class FarJudge(Judge):
         extra = extended_cdb(ahs) if ahs else b""
         odd = tag == NO_TAG or tag in self.tasks or bool(ahs) or self.facts.discovery
         odd = odd or (bool(data) and not flags & 0x20) or flags & 7 > 4
+        if any(ghost.tag == tag for ghost in self.ghosts):
+            odd = True
+            self.doubled.add(tag)  # answers may be those of a command that was given up and goes on
         if odd:
             clean = False
             self.loose.add(tag)

@@ -204,3 +204,14 @@ def test_task_management_leaves_what_it_may_have_aborted_unasked(judge):
 def test_a_reject_quotes_what_was_sent(judge):
     with pytest.raises(Find, match="never sent"):
         answer(judge, 0x3F, 0xFFFFFFFF, b2=4, data=bytes(48))
+
+
+def test_a_tag_of_a_command_that_was_given_up_may_get_the_answers_of_either(judge):
+    """An abort may have come too late, and another command have been given the same tag."""
+    command(judge, 1, cdb(READ, 0, 2), read=1024)
+    judge.said(HEADER.pack(0x42, 0x81, 0, 0, 0, 0, 5, 1, 1, 0, 0, 0, 0, 0), clean=True)
+    command(judge, 1, cdb(READ, 0, 1), read=512)
+
+    data_in(judge, 1, bytes(1024))
+
+    assert judge.tainted
