@@ -109,8 +109,9 @@ class Crowd:
             try:
                 answer = sleeper.hear(time.monotonic())
             except (OSError, TargetError) as gone:
-                print(f"session lost: {gone}", file=sys.stderr)
                 self.lost += 1
+                if self.lost <= 3:  # when all are lost, three say enough
+                    print(f"session lost: {gone}", file=sys.stderr)
                 self.poll.unregister(fd)
                 del self.by_fd[fd]
                 continue
