@@ -93,6 +93,7 @@ class Campaign:
             self._keep(FarFound(Find("memory grows", growth), Script({}, [])))
 
     def _drive(self, lane: Lane, numbers: "itertools.count[int]", until: float, pdus: int, most: int) -> None:
+        lane.until = until
         try:
             lane.stand.begin()
             while not self.stop.is_set() and time.monotonic() < until and len(self.finds) < most:

@@ -2,7 +2,9 @@
 
 Every case has a seed of its own, ``seed/number``.  Knows the clock."""
 
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -63,6 +65,7 @@ class Lane:
         self.seed = seed
         self.tally = FarTally(muted=muted)
         self.recent: list[Script] = []
+        self.until = math.inf  # a case that is under way then ends early
 
     def case(self, number: int) -> FarFound | None:
         """Invent one.  What it has found is not judged yet: it may be known already."""
@@ -101,7 +104,7 @@ class Lane:
         def go(talk: Talk) -> None:
             liar = FarLiar(dice, talk, stand.address, stand.block_size, min(zone, stand.blocks), number)
             length = dice.choice(LENGTHS) * (1 if stand.login_seconds < 0.3 else 4)
-            while len(script.steps) < length:
+            while len(script.steps) < length and time.monotonic() < self.until:
                 for step in liar.steps():
                     script.steps.append(step)
                     talk.take(step)
