@@ -16,7 +16,7 @@ class Tier:
     name: str
     allocation_budget: int  # of each logical unit
     persistent: bool = False  # what is written outlives session and daemon: such targets can be rented
-    disk_bytes: int = 1024 * GiB  # the largest unit; an open one costs up to 0.1 % of it in memory, for bitmaps
+    disk_bytes: int = 1024 * GiB  # the largest unit; an open one takes up to 0.1 % of that in memory
     luns: int = 8
     targets: int = 16  # of one tenant
     sessions: int = 32  # of one target at a time
