@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 import click
 
+from tests.load.common import wait_until
 from tests.soak.clients import LOST, Client, Dial, Passers
 from tests.soak.house import House
 from tests.soak.operator import TIER, Operator, Reservers
@@ -40,7 +41,6 @@ SLACK = 0.02
 LEAST = {"memory": 1.5 * MIB, "files": 3, "threads": 1, "tasks": 1}
 QUIET_SECONDS = 240.0  # at most, until everything is back
 WARM_SHARE, WARM_MOST = 0.1, 120.0
-PARKED_SECONDS = 8.0  # beyond the grace, until a janitor has looked
 
 
 def anonymous(house: House, way: Callable[[str], Initiator], name: str) -> Initiator:
@@ -241,7 +241,7 @@ def quiesce(house: House, before: dict[str, float]) -> list[dict[str, Any]]:
             if not missing:
                 break
             click.echo(f"not back yet: {', '.join(missing)}", err=True)
-        time.sleep(3)
+        time.sleep(1)
     return rows
 
 
@@ -279,7 +279,8 @@ def main(
         first.begin()
         live(first, warm, None, gap)
         first.end()
-        time.sleep(grace + PARKED_SECONDS)
+        time.sleep(grace)
+        wait_until(lambda: not any(house.running.ask("status")[key] for key in ("parked", "sessions")), 30)
         house.running.ask("janitor.run")
         before = house.census()
         click.echo(f"{minutes:g} minutes of everything, seed {seed}", err=True)
