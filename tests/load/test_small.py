@@ -19,7 +19,11 @@ pytestmark = [pytest.mark.wire, pytest.mark.timeout(240)]
         # How many handshakes a second there are is looked at when nobody else uses the machine.
         ["tests.load.rotation", "--cooldown", "1", "--rate", "100", "--slack", "0.2"],
         # Others use the machine, too: how long a login takes is looked at when ten thousand are.
-        ["tests.load.idle", "--sessions", "1000", "--processes", "2", "--login-seconds", "1"],
+        # What is paid once weighs ten times as much for a thousand.
+        [
+            *["tests.load.idle", "--sessions", "1000", "--processes", "2"],
+            *["--login-seconds", "1", "--bytes-each", "16384"],
+        ],
         ["tests.load.shape", "--only", "curve", "--sessions", "200", "--busy", "20", "--seconds", "1"],
         [
             *[

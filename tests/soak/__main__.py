@@ -32,6 +32,7 @@ from tests.soak.house import House
 from tests.soak.operator import TIER, Operator, Reservers
 from tests.soak.record import Record
 from tests.support import chap
+from tests.support.eventually import eventually
 from tests.support.initiator import Initiator
 
 MIB = 1 << 20
@@ -110,6 +111,7 @@ class Soak:
             one.thread.join(90)
             if one.thread.is_alive():
                 self.record.error(f"{one.thread.name} does not come to an end")
+        eventually(lambda: self.house.running.ask("status"), 60)  # it may have been killed a moment ago
         for client in self.clients:
             if client.lasting:
                 self._last_look(client)
