@@ -26,6 +26,18 @@ def ask(config: Config, method: str, params: Mapping[str, Any] | None = None) ->
         return trio.run(_ask, connection, method, dict(params or {}))
 
 
+def ask_all(config: Config, method: str, key: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every page of a list; ``key`` is where an answer has its items.  Raises OperatorError."""
+    listed: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        answer = ask(config, method, {**params, "after": after})
+        listed += answer[key]
+        after = answer["next"]
+        if after is None:
+            return listed
+
+
 def _connect(config: Config) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

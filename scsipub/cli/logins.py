@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scsipub.cli.daemon import ask
+from scsipub.cli.daemon import ask, ask_all
 from scsipub.cli.options import reading
 from scsipub.cli.rentals import show_new, target
 from scsipub.cli.show import harmless, show_json
@@ -21,14 +21,7 @@ def attempts(config: Config, as_json: bool, identity: str | None) -> None:
 
     What is remembered goes back to the start of the daemon, and is little for each name.
     """
-    listed: list[dict[str, Any]] = []
-    after: str | None = None
-    while True:
-        answer = ask(config, "target.attempts", {"id": identity, "after": after, "limit": 200})
-        listed += answer["attempts"]
-        after = answer["next"]
-        if after is None:
-            break
+    listed = ask_all(config, "target.attempts", "attempts", {"id": identity, "limit": 200})
     if as_json:
         show_json(listed)
         return

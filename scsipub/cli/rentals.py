@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from scsipub.cli.daemon import ask
+from scsipub.cli.daemon import ask, ask_all
 from scsipub.cli.options import reading
 from scsipub.cli.show import harmless, show_json, show_table
 from scsipub.cli.show import size as shown_size
@@ -95,14 +95,7 @@ def show_new(answer: dict[str, Any]) -> None:
 @reading
 def list_targets(config: Config, as_json: bool, tenant: str | None) -> None:
     """Every rented target."""
-    listed: list[dict[str, Any]] = []
-    after: str | None = None
-    while True:
-        answer = ask(config, "target.list", {"tenant": tenant, "after": after})
-        listed += answer["targets"]
-        after = answer["next"]
-        if after is None:
-            break
+    listed = ask_all(config, "target.list", "targets", {"tenant": tenant})
     if as_json:
         show_json(listed)
         return

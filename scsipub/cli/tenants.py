@@ -9,7 +9,7 @@ import click
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from scsipub.cli.daemon import ask
+from scsipub.cli.daemon import ask, ask_all
 from scsipub.cli.options import reading
 from scsipub.cli.rentals import byte_count, seconds
 from scsipub.cli.show import duration, harmless, show_json, show_table, size
@@ -23,18 +23,6 @@ def _said(config: Config, as_json: bool, method: str, params: dict[str, Any], wo
         show_json(answer)
     else:
         click.echo(harmless(words.format(**answer)))
-
-
-def _all(config: Config, method: str, key: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every page of a list."""
-    listed: list[dict[str, Any]] = []
-    after: str | None = None
-    while True:
-        answer = ask(config, method, params | {"after": after})
-        listed += answer[key]
-        after = answer["next"]
-        if after is None:
-            return listed
 
 
 # -- tenants -------------------------------------------------------------------------------------------------
@@ -58,7 +46,7 @@ def create_tenant(config: Config, as_json: bool, name: str, tier: str) -> None:
 @reading
 def list_tenants(config: Config, as_json: bool) -> None:
     """Every tenant."""
-    listed = _all(config, "tenant.list", "tenants", {})
+    listed = ask_all(config, "tenant.list", "tenants", {})
     if as_json:
         show_json(listed)
         return
@@ -181,7 +169,7 @@ def create_token(config: Config, as_json: bool, tenant: str | None, **said: Any)
 @reading
 def list_tokens(config: Config, as_json: bool, tenant: str | None) -> None:
     """Every token, without its secret half."""
-    listed = _all(config, "token.list", "tokens", {"tenant": tenant})
+    listed = ask_all(config, "token.list", "tokens", {"tenant": tenant})
     if as_json:
         show_json(listed)
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from scsipub.control.placement import Place
-from scsipub.storage.files import FRESH, LOOK, NEW, OLD
+from scsipub.storage.files import WAYS
 from scsipub.storage.folder import DIRECT
 from scsipub.storage.layout import Part
 from supervisor.channel import CallError, Reply
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("scsipub.lending")
 
-FLAGS = {"old": OLD, "new": NEW, "fresh": FRESH, "look": LOOK}
 SUFFIXES = (*(f".{part.value}" for part in Part), ".map.new", ".live.new")
 
 
@@ -49,7 +48,7 @@ class Lending:
                 return {}
             path = self._path(place, target, params["name"])
             if deed == "open":
-                fd = await self._do(DIRECT.open, path, FLAGS[params["how"]])
+                fd = await self._do(DIRECT.open, path, WAYS[params["how"]])
                 return Reply({}, fds=[fd])
             if deed == "unlink":
                 await self._do(DIRECT.unlink, path)

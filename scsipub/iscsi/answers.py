@@ -85,6 +85,11 @@ class Counters:
         return reasons or {}
 
 
+def _wrong(right: bytes) -> bytes:
+    """A digest that does not fit."""
+    return bytes((right[0] ^ 1, *right[1:]))
+
+
 class Answers:
     """The sending half of a session, with the tasks whose answers are owed."""
 
@@ -213,36 +218,15 @@ class Answers:
         """Header (its data length filled in here), digests and padding into the outbox."""
         length = len(data)
         header[5:8] = length.to_bytes(3)
-        if self.spoiled and self._spoils(header, data):
-            return
-        self.out.add(header)
-        if self.negotiated.header_digest:
-            self.out.add(digest(header))
-        if length:
-            pad = bytes(-length % 4)
-            self.out.add(data)
-            if pad:
-                self.out.add(pad)
-            if self.negotiated.data_digest:
-                self.out.add(digest(data, pad))
-
-    def _spoils(self, header: bytearray, data: bytes | bytearray | memoryview) -> bool:
-        """Send it with one digest wrong, if there is one: that of the data sooner than that of the header."""
-        with_data = self.negotiated.data_digest and len(data) > 0
-        if not with_data and not self.negotiated.header_digest:
-            return False
-        self.spoiled -= 1
-        pad = bytes(-len(data) % 4)
-        wrong = bytearray(digest(data, pad) if with_data else digest(header))
-        wrong[0] ^= 1
-        self.out.add(header)
-        if self.negotiated.header_digest:
-            self.out.add(digest(header) if with_data else wrong)
-        self.out.add(data)
-        self.out.add(pad)
-        if with_data:
-            self.out.add(wrong)
-        return True
+        pad = bytes(-length % 4)
+        of_header = digest(header) if self.negotiated.header_digest else b""
+        of_data = digest(data, pad) if length and self.negotiated.data_digest else b""
+        if self.spoiled and (of_header or of_data):
+            self.spoiled -= 1
+            of_header, of_data = (of_header, _wrong(of_data)) if of_data else (_wrong(of_header), of_data)
+        for part in (header, of_header, data, pad, of_data):
+            if part:
+                self.out.add(part)
 
     def send_pdu(self, answer: pdu.TargetPdu) -> None:
         """A rare PDU, whose numbers the caller has filled in."""

@@ -24,6 +24,8 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 FRESH = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 OLD = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+# The same in words, for who may not open them and asks somebody who may.
+WAYS = {"old": OLD, "new": NEW, "fresh": FRESH, "look": LOOK}
 PIECE = 64 * 1024  # how much of a bitmap is read, written and counted at a time
 
 Data = bytes | bytearray | memoryview

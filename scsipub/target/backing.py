@@ -5,8 +5,7 @@ Sans-IO: hands out jobs; whoever has threads runs them.
 Work that would block leaves the event loop as a ``Job`` that names the sectors it touches.  Readers share a
 range, writers have it alone; a job that meets another's range waits its turn, and everything that meets a
 waiting job waits behind it (first come, first served, so nobody starves).  No more than ``threads`` run at
-once.  A sector is never half old and
-half new because of this, not because of the file system."""
+once.  A sector is never half old and half new because of this, not because of the file system."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar

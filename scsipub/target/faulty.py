@@ -6,20 +6,19 @@ such a session goes the slow way, all others never look.
 A command that is struck ends as the standards have it (SAM-5 §5.3.1, SPC-4 §4.5); one whose response is
 dropped stays a task, as a target's bug would leave it, until it is aborted."""
 
+import errno
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from scsipub.errors import CheckCondition
+from scsipub.errors import CommandEnded
 from scsipub.iscsi.transfers import Task
 from scsipub.scsi.sense import TASK_SET_FULL
 
 if TYPE_CHECKING:
     from scsipub.target.nexus import Nexus
 
-BUSY = 0x08
-MEDIUM_ERROR, READ_ERROR, WRITE_ERROR = 3, 0x1100, 0x0C00
-
+STATUSES = {"busy": 0x08, "task-set-full": TASK_SET_FULL}
 
 Later = Callable[[float, Callable[[float], None]], None]
 
@@ -54,14 +53,10 @@ class Faulty:
                 self.later(rule.seconds, lambda now: nexus.post(partial(nexus.share, task, now)))
                 return True
             case "medium-error":
-                code = READ_ERROR if task.reads else WRITE_ERROR
-                self._end(nexus, task, CheckCondition(MEDIUM_ERROR, code >> 8, code & 0xFF, why="asked for"))
+                nexus.fail(task, OSError(errno.EIO, "asked for"), writing=not task.reads)
                 return True
-            case "busy":
-                self._end(nexus, task, BUSY)
-                return True
-            case "task-set-full":
-                self._end(nexus, task, TASK_SET_FULL)
+            case "busy" | "task-set-full" as status:
+                nexus.fail(task, CommandEnded(STATUSES[status]), writing=not task.reads)
                 return True
             case "drop-response":
                 task.muted = True
@@ -73,10 +68,3 @@ class Faulty:
                 session.closing = True
                 return True
         return False
-
-    def _end(self, nexus: "Nexus", task: Task, how: CheckCondition | int) -> None:
-        if isinstance(how, CheckCondition):
-            nexus.session.check_condition(task, how)
-        else:
-            nexus.session.respond(task, how, actual=0)
-        nexus.settle()

@@ -184,7 +184,7 @@ class Nexus:
             if self._over(task):
                 return
             if error is not None:
-                self._fail(task, error, writing=plan.writes)
+                self.fail(task, error, writing=plan.writes)
             elif plan.commit is not None:
                 reserve(self, task, plan, run.path.backing)
             elif plan.background is not None:
@@ -223,7 +223,7 @@ class Nexus:
         if error is None:
             self._succeed(task, plan, None)
         else:
-            self._fail(task, error, writing=True)
+            self.fail(task, error, writing=True)
 
     def manage(self, request: pdu.TaskManagementRequest) -> None:
         self.management.receive(request)
@@ -268,7 +268,7 @@ class Nexus:
             self.session.respond(task, 0x00, actual=plan.data_out)
         self.settle()
 
-    def _fail(self, task: Task, error: BaseException, *, writing: bool) -> None:
+    def fail(self, task: Task, error: BaseException, *, writing: bool) -> None:
         if isinstance(error, OSError):
             error = sense_for_oserror(error, writing=writing)
         if isinstance(error, CheckCondition):

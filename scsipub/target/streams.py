@@ -159,7 +159,7 @@ class Streams:
             if stream.task.ended:
                 self.nexus.gone(stream.task)
             elif error is not None:
-                self.nexus._fail(stream.task, error, writing=False)
+                self.nexus.fail(stream.task, error, writing=False)
             else:
                 self._deliver(stream, data[:size])
                 if stream.sent < stream.total:

@@ -120,7 +120,7 @@ class Writes:
         try:
             return backing.disk.write_now(first, data)
         except OSError as error:
-            self.nexus._fail(task, error, writing=True)
+            self.nexus.fail(task, error, writing=True)
             return True
 
     def _next_piece(self, task: Task, run: Running) -> None:
@@ -139,7 +139,7 @@ class Writes:
             if self.nexus._over(task):
                 return
             if error is not None:
-                self.nexus._fail(task, error, writing=plan.writes)
+                self.nexus.fail(task, error, writing=plan.writes)
                 return
             if run.queue:
                 self._next_piece(task, run)

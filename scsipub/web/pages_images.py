@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from scsipub.web.asking import Asking, Refused
 from scsipub.web.pages_admin import must_be_admin
 from scsipub.web.pages_parts import page
-from scsipub.web.pages_signin import form_of, see
+from scsipub.web.pages_signin import form_of, see, told
 from scsipub.web.pages_visits import Visit
 
 FORMATS = ("raw", "iso", "qcow2", "vmdk", "vhd", "vhdx")
@@ -50,9 +50,7 @@ async def fetch(
     try:
         await asking.known("import.create", visit.token, ask)
     except Refused as error:
-        if error.code == "unauthorised":
-            raise
-        return await _images_page(asking, visit, str(error), 400)
+        return await _images_page(asking, visit, told(error), 400)
     return see("/admin/images#arriving")
 
 

@@ -178,6 +178,13 @@ def of_forgery(request: Asked, error: Forged) -> Response[str]:
     return wrong(request, 403, "Not sent", str(error))
 
 
+def told(error: Refused) -> str:
+    """What to show beside a form; but a token that is not known any more ends the visit (``of_refusal``)."""
+    if error.code == "unauthorised":
+        raise error
+    return str(error)
+
+
 def of_refusal(request: Asked, error: Refused) -> Response[Any]:
     """Control said no.  A token that is not known any more ends the visit."""
     if error.code == "unauthorised":

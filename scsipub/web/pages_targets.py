@@ -15,7 +15,7 @@ from litestar.params import FromPath, FromQuery
 
 from scsipub.web.asking import Asking, Refused
 from scsipub.web.pages_parts import page
-from scsipub.web.pages_signin import form_of, see
+from scsipub.web.pages_signin import form_of, see, told
 from scsipub.web.pages_visits import Visit
 
 UNITS = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -117,9 +117,7 @@ async def create(
     except BadForm as error:
         return await _order_page(asking, visit, said, images, str(error), 400)
     except Refused as error:
-        if error.code == "unauthorised":
-            raise
-        return await _order_page(asking, visit, said, images, str(error), 400)
+        return await _order_page(asking, visit, said, images, told(error), 400)
     return see(f"/targets/{answer['id']}?once={visit.keep_once(answer)}")
 
 

@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery
 from scsipub.web.asking import Asking, Refused
 from scsipub.web.pages_admin import must_be_admin
 from scsipub.web.pages_parts import page
-from scsipub.web.pages_signin import form_of, see
+from scsipub.web.pages_signin import form_of, see, told
 from scsipub.web.pages_targets import UNITS, BadForm, bytes_of
 from scsipub.web.pages_visits import Visit
 
@@ -54,9 +54,7 @@ async def create_tenant(
             "tenant.create", visit.token, {"name": said.get("name", ""), "tier": said.get("tier", "")}
         )
     except Refused as error:
-        if error.code == "unauthorised":
-            raise
-        return await _tenants_page(asking, visit, str(error), 400)
+        return await _tenants_page(asking, visit, told(error), 400)
     return see(f"/admin/tenants/{made['name']}")
 
 
@@ -107,9 +105,7 @@ async def put_tier(
     except (BadForm, ValueError) as error:
         return await _tenants_page(asking, visit, str(error), 400)
     except Refused as error:
-        if error.code == "unauthorised":
-            raise
-        return await _tenants_page(asking, visit, str(error), 400)
+        return await _tenants_page(asking, visit, told(error), 400)
     return see("/admin/tenants#tiers")
 
 

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import trio
 
-from scsipub.storage.files import FRESH, LOOK, NEW, OLD
+from scsipub.storage.files import WAYS
 from supervisor.channel import CallError, ChannelClosed
 
-HOW = {OLD: "old", NEW: "new", FRESH: "fresh", LOOK: "look"}
+HOW = {flags: how for how, flags in WAYS.items()}
 
 
 class Line(Protocol):

@@ -2,9 +2,6 @@
 
 The real command line of a real worker, with a stranger's code in the place of its own."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,26 +9,7 @@ import pytest
 from scsipub.confine import version
 from tests.support.daemon import daemon
 from tests.support.renting import MIB, rent
-
-STRANGER = """
-import json, sys
-from pathlib import Path
-import trio
-import scsipub.worker.main as worker
-
-def taken_over(serve, channel_fd):
-    def may(path, how):
-        try:
-            with open(path, how):
-                return True
-        except OSError:
-            return False
-    print(json.dumps({name: may(path, how) for name, (path, how) in json.loads(places).items()}))
-
-places = sys.argv[1]
-trio.run = taken_over
-worker.main(sys.argv[2:])
-"""
+from tests.support.taken_over import reached
 
 
 @pytest.mark.wire
@@ -55,15 +33,6 @@ def test_a_worker_that_is_taken_over_reaches_images_and_no_tenant_s_disk_and_no_
             "a tenant's disk, to change it": (disk, "r+b"),
             "the map of it": (disk.with_suffix(".map"), "rb"),
         }
-        told = json.dumps({name: (str(path), how) for name, (path, how) in places.items()})
         after = words[words.index("worker") + 1 :]
-        done = subprocess.run(
-            [sys.executable, "-c", STRANGER, told, *after],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            cwd=Path(__file__).parents[2],
-        )
 
-    reached = json.loads(done.stdout.splitlines()[-1])
-    assert {name for name, may in reached.items() if may} == {"an image", "a new overlay"}
+        assert reached("scsipub.worker.main", after, places) == {"an image", "a new overlay"}
