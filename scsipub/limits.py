@@ -27,7 +27,7 @@ class Limits:
     """What a stranger may cost us.  One instance per process, handed in, never global."""
 
     # -- accepting ---------------------------------------------------------------------------------------
-    listen_backlog: int = limit(256, "connections the kernel keeps while we look away")
+    listen_backlog: int = limit(1024, "connections the kernel keeps; beyond it a flood costs others a second")
     new_connections_per_second: float = limit(500.0, "all sources together")
     new_connections_burst: int = limit(1000, "all sources together, at once: a rack that boots")
     source_connections_per_second: float = limit(20.0, "per IPv4 /32 or IPv6 /64: a classroom behind one NAT")

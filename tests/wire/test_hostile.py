@@ -22,6 +22,7 @@ from tests.support.initiator import Initiator, LoginFailed
 from tests.support.renting import MIB, logged_in, rent, tenant
 
 STRANGER, NEIGHBOUR = "127.0.0.2", "127.0.0.3"
+LOGINS = 100  # of the neighbour: well within what one source may ask for at once
 TEST_UNIT_READY = bytes(6)
 NEXUS_LOSS, POWER_ON = (0x06, 0x29, 0x07), (0x06, 0x29, 0x00)
 
@@ -161,7 +162,7 @@ def test_a_disk_over_which_workers_crash_is_shut_away_and_the_others_are_served(
 
 
 def test_a_flood_of_connections_does_not_keep_others_out(single):
-    """As many connections as one thread can make, for a second; a neighbour logs in all the while."""
+    """As many connections as one thread can make; a neighbour logs in all the while, for a second at most."""
     d, (host, port) = single, single.iscsi.split(":")
     over, made = threading.Event(), 0
 
@@ -179,15 +180,14 @@ def test_a_flood_of_connections_does_not_keep_others_out(single):
     took = []
     try:
         until = time.monotonic() + 1.0
-        while time.monotonic() < until:
-            began = time.monotonic()
+        while (began := time.monotonic()) < until and len(took) < LOGINS:
             with Initiator(d.iscsi, source=NEIGHBOUR) as who:
                 who.login(d.target("blank")).settle()
             took.append(time.monotonic() - began)
+        eventually(lambda: made > 1000)
     finally:
         over.set()
         thread.join()
 
     assert max(took) < 2.0
-    assert made > 1000
     assert d.ask("status")["counters"]["refused"] > 100
