@@ -96,6 +96,10 @@ class Limits:
     # -- a turn ------------------------------------------------------------------------------------------
     turn_pdus: int = limit(64, "one wake-up serves twice a full window, then the next session has its turn")
     turn_seconds: float = limit(0.001, "the longest a session may hold the event loop", least=0.0001)
+    brief_turn_seconds: float = limit(0.00025, "... and the longest while others have turns", least=0.0001)
+    brief_turn_bytes: int = limit(
+        128 * KiB, "what such a turn takes from the socket, and what it answers", least=64 * KiB
+    )
     spin_seconds: float = limit(0.00006, "a wake-up costs more than this much polling", most=0.001)
 
     # -- disks -------------------------------------------------------------------------------------------

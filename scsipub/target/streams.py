@@ -66,9 +66,13 @@ class Streams:
         self.nexus.session.start(task)
         self.queue.append(Stream(task, path, first, size, size))
 
-    def pump(self, unsent: int) -> None:
-        """Produce answers while there is room.  ``unsent``: bytes the connection could not send yet."""
+    def pump(self, unsent: int, room: int | None = None) -> None:
+        """Produce answers while there is room.  ``unsent``: bytes the connection could not send yet.
+
+        ``room``: how many to produce now, if that is less than there is room for."""
         out, bound = self.nexus.session.out, self.nexus.limits.session_output_bytes
+        if room is not None:
+            bound = min(bound, unsent + room)
         queue = self.queue
         while queue and unsent + out.queued + self.in_threads < bound:
             stream = queue[0]

@@ -24,14 +24,16 @@ from scsipub.target.running import Paths
 
 NOWHERE = Paths()
 SMALL = 64 * 1024  # longer reads are streams
+ROOM = 1 << 62  # as much as the limits allow
+SLOW = 8  # what goes the slow way may take long: so many, and whoever calls looks at the clock
 READ_SIMPLE, WRITE_SIMPLE = (0xC0, 0xC1), (0xA0, 0xA1)  # F, direction, attribute UNTAGGED or SIMPLE
 
 
-def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
+def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float, room: int = ROOM) -> int:
     """Handle the PDUs in ``view[at:end]``.  Returns where the first byte lies that is not done with.
 
-    Stops early, after ``limits.turn_pdus`` PDUs or when the outbox is full: call again after sending, until
-    nothing more is taken.
+    Stops early, after ``limits.turn_pdus`` PDUs, ``SLOW`` of them the slow way, or when the outbox holds
+    ``room`` bytes: call again after sending, until nothing more is taken.
     Raises FramingLost (close, say nothing more)."""
     session = nexus.session
     paths = nexus.paths if nexus.faults is None else NOWHERE  # who is under test goes the slow way
@@ -48,11 +50,11 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
     longest = min(negotiated.first_burst, limits.max_recv_data_segment, most)
     if not negotiated.immediate_data:
         longest = 0
-    outview, full = out.view, min(limits.session_output_bytes, out.size - SMALL - 256)
+    outview, full = out.view, min(room, limits.session_output_bytes, out.size - SMALL - 256)
     throttle = nexus.throttle
     counters, streams = session.counters, nexus.streams.queue  # answers leave in order: no overtaking streams
     operations = bytes_read = bytes_written = 0
-    left = limits.turn_pdus
+    left, slow = limits.turn_pdus, SLOW
     try:
         while end - at >= 48 and left > 0 and out.used < full and not session.closing:
             left -= 1
@@ -153,6 +155,9 @@ def turn(nexus: Nexus, view: memoryview, at: int, end: int, now: float) -> int:
             at += taken
             if session.negotiated is not negotiated:
                 break  # a smaller segment, perhaps: begin anew with what holds now
+            slow -= 1
+            if not slow:
+                break
     finally:
         session.last_heard = now
         counters.operations += operations

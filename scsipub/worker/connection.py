@@ -34,6 +34,8 @@ TRY_SPINNING_EVERY = 16
 SLOW_TURN_SECONDS = 0.02
 # Two commands further apart than this say nothing about polling.
 BRISK_SECONDS = 0.001
+# A turn that brings less than this and ends no PDU is a crumb.  After so many in a row, each wait is as long.
+CRUMB, MANY_CRUMBS, CRUMBS_SECONDS = 256, 8, 0.001
 
 
 def first_of(group: BaseExceptionGroup[FramingLost]) -> FramingLost:
@@ -49,6 +51,7 @@ class Connection:
         "asleep",
         "closed",
         "cold_turns",
+        "crumbs",
         "flushing",
         "hot",
         "in_turn",
@@ -62,6 +65,7 @@ class Connection:
         "rest",
         "room",
         "sent_at",
+        "slice",
         "sock",
         "stalled_since",
         "tail",
@@ -91,6 +95,8 @@ class Connection:
         self.room: trio.Event | None = None  # what we wait for while the backlog is too long
         self.hot = False
         self.cold_turns = 0
+        self.slice = worker.slices.ample  # how much this turn may be
+        self.crumbs = 0  # turns, one after the other, that brought little and ended nothing
         self.sent_at = 0.0  # when our last answer left, for the gap that follows
         self.stalled_since = 0.0  # since when the peer takes nothing; 0: it does
         nexus.wake = self.wake
@@ -107,7 +113,7 @@ class Connection:
                 if self._needs_helpers():
                     await self._with_helpers()
                 elif self._one_turn():
-                    await trio.lowlevel.checkpoint()
+                    await self._others_turn()
                 else:
                     # As in ``_sleep``; but here ten thousand wait, each with the frames that lead here.
                     self.asleep = True
@@ -144,7 +150,7 @@ class Connection:
                         if self._backlog_is_long() and not self.woken:
                             await self._park()
                         elif self._one_turn():
-                            await trio.lowlevel.checkpoint()
+                            await self._others_turn()
                         else:
                             await self._sleep()
                     if self.finished():
@@ -185,6 +191,7 @@ class Connection:
     # Hot: once per wake-up.
     def _one_turn(self) -> bool:
         """Take what has come and answer it.  False: nothing has come."""
+        self.slice = self.worker.slices.of(self, monotonic())
         if self.woken:
             self.woken = False
             self.after_turn()
@@ -205,6 +212,13 @@ class Connection:
         self.process(got)
         return True
 
+    async def _others_turn(self) -> None:
+        """Once through the event loop; who sends crumbs waits for some more of them, too."""
+        if self.crumbs < MANY_CRUMBS:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.sleep(CRUMBS_SECONDS)
+
     def _backlog_is_long(self) -> bool:
         return self.output.unsent >= self.worker.limits.output_backpressure_bytes
 
@@ -218,7 +232,7 @@ class Connection:
                 if have == len(self.worker.buffer):
                     return -1  # whole PDUs that our slice did not suffice for
                 self.worker.buffer[:have] = self.tail
-            return self.sock.recv_into(self.worker.buffer[have:])
+            return self.sock.recv_into(self.worker.buffer[have : have + self.slice.receive_bytes])
         except BlockingIOError:
             return -1
         except OSError as error:
@@ -230,6 +244,7 @@ class Connection:
         if self.large is not None:
             self.large_have += got
             if self.large_have < len(self.large):
+                self.crumbs = self.crumbs + 1 if got < CRUMB else 0
                 return
             view, end = memoryview(self.large), self.large_have
             self.large = None
@@ -239,20 +254,22 @@ class Connection:
             if not got:
                 view[:end] = self.tail
         at, more = self._turns(view, end)
+        self.crumbs = self.crumbs + 1 if not at and 0 < got < CRUMB else 0
         self._keep_tail(view, at, end)
         self.more = more and self.large is None  # the rest of a large PDU is worth waiting for
 
     def _turns(self, view: memoryview, end: int) -> tuple[int, bool]:
         """Take PDUs until none is whole, or our slice is spent.  Returns (how far, is there more)."""
         nexus, worker = self.nexus, self.worker
-        began = now = monotonic()
+        now = monotonic()
+        until = now + self.slice.seconds
         counters, done = nexus.session.counters, nexus.session.counters.operations
         at = 0
         self.in_turn = True
         worker.serving.page[:NAME] = self.name
         try:
             while True:
-                before, at = at, turn(nexus, view, at, end, now)
+                before, at = at, turn(nexus, view, at, end, now, self.slice.output_bytes)
                 took = monotonic() - now
                 if took > SLOW_TURN_SECONDS:
                     nexus.write_in_threads(now + took)
@@ -267,7 +284,7 @@ class Connection:
                 if at == end:
                     return at, False
                 now = monotonic()
-                if now - began > worker.limits.turn_seconds:
+                if now > until:
                     return at, True
         except FramingLost:
             with contextlib.suppress(PeerGone):
@@ -336,7 +353,7 @@ class Connection:
         if nexus.posted:
             nexus.deliver()
         if streams.queue:
-            streams.pump(self.output.unsent)
+            streams.pump(self.output.unsent, self.slice.output_bytes)
         if nexus.jobs and nursery is not None:
             jobs, nexus.jobs = nexus.jobs, ()
             for job in jobs:

@@ -45,6 +45,7 @@ from scsipub.worker.output import PeerGone
 from scsipub.worker.proof import client_certificate_untrusted
 from scsipub.worker.relay import relay
 from scsipub.worker.releasing import release
+from scsipub.worker.slices import Slices
 from scsipub.worker.telling import Telling
 from scsipub.worker.tls import HandshakeFailed, TlsSocket, handshake
 from scsipub.worker.troubling import call_later, trouble
@@ -70,6 +71,7 @@ class Worker:
     units: Units
     threads: trio.CapacityLimiter
     telling: Telling
+    slices: Slices
 
     def __init__(self) -> None:
         self.out = Outbox()
@@ -103,6 +105,7 @@ class Worker:
         )
         self.threads = trio.CapacityLimiter(self.limits.worker_threads)
         self.telling = Telling(control, self.limits)
+        self.slices = Slices(self.limits, RECEIVE_BYTES)
         tls = settings["tls"]
         if tls is not None:
             self.certificates = Certificates(

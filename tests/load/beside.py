@@ -23,6 +23,7 @@ from tests.support.daemon import REPOSITORY, Daemon, daemon
 
 MIB = 1 << 20
 RATIO = 2.0
+PACE = 0.0  # commands a second of each; 0: as fast as they are answered
 SETTLE_SECONDS = 1.5  # until the bad one is at it
 
 
@@ -143,7 +144,7 @@ def run(
 
 @click.command(context_settings={"show_default": True})
 @click.option("--sessions", default=200, help="Busy ones.")
-@click.option("--pace", default=10.0, help="Commands a second of each; 0: as fast as they are answered.")
+@click.option("--pace", default=PACE, help="Commands a second of each; 0: as fast as they are answered.")
 @click.option("--seconds", default=4.0, help="Of each measurement.")
 @click.option("--rounds", default=3, help="Alone and beside, in turns.")
 @click.option("--workers", default=2)

@@ -251,7 +251,9 @@ def main(
         if only in (None, "sustained"):
             measured["sustained"] = sustained(seconds)
         if only in (None, "beside"):
-            said, theirs = beside.run(busy, pace, min(seconds, 4.0), rounds, 2, list(KINDS), beside.RATIO)
+            said, theirs = beside.run(
+                busy, beside.PACE, min(seconds, 4.0), rounds, 2, list(KINDS), beside.RATIO
+            )
             measured["beside"] = said
             found.failed += theirs.failed
     if to_json:

@@ -76,9 +76,8 @@ def tables(measured: dict[str, Any]) -> str:
     if rows := measured.get("sustained"):
         parts.append(sustained_table(rows))
     if rows := measured.get("beside"):
-        busy, pace = measured["busy"], measured["pace"]
-        tempo = f"{pace:g} commands a second each" if pace else "as fast as they are answered"
-        parts += [f"The others: {busy} busy sessions, {tempo}.", beside_table(rows)]
+        busy = f"{measured['busy']} busy sessions, each as fast as it is answered"
+        parts += [f"The others: {busy}.", beside_table(rows)]
     return "\n\n".join(parts)
 
 

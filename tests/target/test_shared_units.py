@@ -20,6 +20,7 @@ from scsipub.target.nexus import Nexus
 from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.connection import Connection
 from scsipub.worker.latency import Latency
+from scsipub.worker.slices import Slices
 from scsipub.worker.units import OpenTarget, Units
 
 NEGOTIATED = Negotiated(
@@ -151,6 +152,7 @@ async def test_a_session_that_has_ended_may_still_be_woken_by_others(shared):
         buffer=memoryview(bytearray(1 << 20)),
         threads=trio.CapacityLimiter(1),
         hot_connections=0,
+        slices=Slices(DEFAULT, 1 << 20),
         latency=Latency(),
         serving=BlackBox(),
     )

@@ -16,6 +16,7 @@ from scsipub.limits import Limits
 from scsipub.storage.base import Base
 from scsipub.storage.disk import Disk
 from scsipub.storage.layout import OverlayId, OverlayPaths
+from scsipub.target.turn import SLOW
 from tests.reference.turn import plain_turn
 from tests.support.command_strategies import BLOCKS, KEYS, MOSTLY_NOT, OTHERS, odd_commands, small_commands
 from tests.support.memory_disk import MemoryDisk
@@ -331,6 +332,28 @@ def test_a_turn_stops_when_there_is_enough_to_send():
     assert 0 < at < len(view)
     assert talk.worker.out.queued <= 1024 * 1024 + 65536 + 48
     assert talk.worker.out.elsewhere == 0
+
+
+def test_a_turn_stops_when_it_has_no_room_for_more():
+    """While others are about, a wake-up is answered in several turns."""
+    talk = full_feature(limits=Limits(command_window=64))
+    stream = b"".join(talk.pack(read(tag, blocks=128)) for tag in range(8))
+    view = memoryview(bytearray(stream))
+
+    at = talk.way(talk.nexus, view, 0, len(view), 0.0, room=128 * 1024)
+
+    assert at == 2 * 48
+
+
+def test_after_a_few_that_go_the_slow_way_somebody_looks_at_the_clock():
+    """Pings, task management: each may cost as much as ten reads."""
+    talk = full_feature()
+    ping = talk.pack(NopOut(immediate=True, initiator_task_tag=0xFFFFFFFF))
+    view = memoryview(bytearray(ping * (SLOW + 1)))
+
+    at = talk.way(talk.nexus, view, 0, len(view), 0.0)
+    assert at == SLOW * 48
+    assert talk.way(talk.nexus, view, at, len(view), 0.0) == len(view)
 
 
 def test_the_smallest_output_that_may_be_configured_still_lets_work_be_done():

@@ -13,9 +13,10 @@ from scsipub.errors import FramingLost
 from scsipub.iscsi.pdu import LogoutRequest, NopOut
 from scsipub.limits import Limits
 from scsipub.worker.blackbox import BlackBox
-from scsipub.worker.connection import Connection
+from scsipub.worker.connection import CRUMB, CRUMBS_SECONDS, MANY_CRUMBS, Connection
 from scsipub.worker.latency import Latency
 from scsipub.worker.output import Output
+from scsipub.worker.slices import Slices
 from tests.support.talk import Talk, command, full_feature, pattern, read, write
 
 
@@ -42,8 +43,10 @@ def wire_up(talk: Talk, worker: types.SimpleNamespace | None = None, limits: Lim
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
+    limits = limits or Limits()
     worker = worker or types.SimpleNamespace(
-        limits=limits or Limits(), out=talk.worker.out, buffer=memoryview(bytearray(1 << 20)),
+        limits=limits, slices=Slices(limits, 1 << 20),
+        out=talk.worker.out, buffer=memoryview(bytearray(1 << 20)),
         threads=trio.CapacityLimiter(1), hot_connections=0, spinners=0, latency=Latency(),
         start_background=None, serving=BlackBox(),
     )  # fmt: skip
@@ -149,6 +152,39 @@ async def test_a_connection_may_be_cut_into_single_bytes(wired):
         arrive(other, other.talk.pack(NopOut(immediate=True, initiator_task_tag=1, data=b"\xee" * 64)))
 
     assert wired.hear()[96:] == pattern(1024)
+
+
+def test_while_others_are_about_less_is_taken_from_the_socket_at_once():
+    """And what is left is taken in the next turn."""
+    limits = Limits(brief_turn_bytes=64 * 1024)
+    one = wire_up(full_feature(), limits=limits)
+    other = one.another()
+    pings = [NopOut(immediate=True, initiator_task_tag=0xFFFFFFFF, data=b"x" * 8192) for _ in range(12)]
+    stream = b"".join(one.talk.pack(ping) for ping in pings)
+    one.peer.send(stream)
+    assert not other.connection._one_turn()
+
+    assert one.connection._one_turn()
+
+    assert len(one.connection.tail) == 64 * 1024 % (8192 + 48)
+
+
+@pytest.mark.parametrize(("size", "heard"), [(CRUMB - 1, MANY_CRUMBS), (CRUMB, MANY_CRUMBS + 4)])
+async def test_who_sends_crumbs_is_heard_once_in_a_while(wired, autojump_clock, size, heard):
+    """Tens of thousands of wake-ups a second for a PDU that never ends would take the time of all others."""
+    stream = wired.talk.pack(write(1, blocks=16, data=pattern(8192)))[: size * (MANY_CRUMBS + 4)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wired.connection.run)
+        for at in range(0, len(stream), size):
+            wired.peer.send(stream[at : at + size])
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(wired.connection.tail) == heard * size
+
+        await trio.sleep(CRUMBS_SECONDS)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert len(wired.connection.tail) == len(stream)
 
 
 async def test_a_logout_ends_the_connection_after_its_answer(wired):

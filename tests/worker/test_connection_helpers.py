@@ -19,6 +19,7 @@ from scsipub.target.nexus import Nexus
 from scsipub.worker.blackbox import BlackBox
 from scsipub.worker.connection import Connection
 from scsipub.worker.latency import Latency
+from scsipub.worker.slices import Slices
 
 NEGOTIATED = Negotiated(
     session_type="Normal", initiator_name="iqn.2000-01.test:a", initiator_alias=None, target_name="t",
@@ -37,7 +38,8 @@ class Peer:
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.worker = types.SimpleNamespace(
-            limits=DEFAULT, out=Outbox(), buffer=memoryview(bytearray(1 << 20)),
+            limits=DEFAULT, slices=Slices(DEFAULT, 1 << 20), out=Outbox(),
+            buffer=memoryview(bytearray(1 << 20)),
             threads=trio.CapacityLimiter(4), hot_connections=0, latency=Latency(), spinners=0,
             serving=BlackBox(),
         )  # fmt: skip
