@@ -125,18 +125,22 @@ def curve(
         running = start(directory, "--workers", "2")
         stack.callback(lambda: say(f"stopped in {running.stop(120):.1f} s"))
         ground = Ground.of(running)
-        # They count among the sessions of each step.
-        [crew] = stack.enter_context(crowd(ground.url, busy, 1, module="tests.load.busy", first=50))
-        up = crew.said()["up"]
         people = stack.enter_context(crowd(ground.url, 0, processes))
         for one in people:
             one.said()
+        crews = stack.enter_context(contextlib.ExitStack())
+        idle = working = 0
         for wanted in steps:
             say(f"{wanted:,} sessions: logging in")
-            began, more = time.monotonic(), max(0, wanted - up)
+            if working != (working := min(busy, max(1, wanted // 2))):  # the last step had room for fewer
+                crews.close()
+                [crew] = crews.enter_context(crowd(ground.url, working, 1, "tests.load.busy", first=50))
+                working = crew.said()["up"]
+            began, more = time.monotonic(), max(0, wanted - working - idle)
             for one, share in zip(people, shares(more, processes), strict=True):
                 one.tell(f"more {share}")
-            up = sum(one.said()["up"] for one in people) + busy
+            idle = sum(one.said()["up"] for one in people)
+            up = idle + working
             rate = more / (time.monotonic() - began)
             say(f"{up:,} sessions: measuring")
             try:
@@ -247,7 +251,7 @@ def main(
         measured = {"how": written.how(), "busy": busy, "pace": pace}
         if only in (None, "curve"):
             steps = [int(number) for number in sessions.split(",")]
-            measured["curve"] = curve(steps, min(busy, steps[0]), pace, seconds, processes, found)
+            measured["curve"] = curve(steps, busy, pace, seconds, processes, found)
         if only in (None, "sustained"):
             measured["sustained"] = sustained(seconds)
         if only in (None, "beside"):

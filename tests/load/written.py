@@ -2,6 +2,7 @@
 
 Knows no daemon and no client."""
 
+import math
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.bench.report import layout, machine
 from tests.support.daemon import REPOSITORY
 
 KIB, MIB = 1 << 10, 1 << 20
+MANY = 1000  # sessions, from which on what each costs can be told
 SPEED, LIMITS = REPOSITORY / "docs" / "speed.md", REPOSITORY / "docs" / "limits.md"
 PLOT = REPOSITORY / "docs" / "img" / "load.png"
 BEGIN, END = "<!-- load: begin -->", "<!-- load: end -->"
@@ -23,6 +25,11 @@ def how() -> str:
     )
 
 
+def kib_each(point: dict[str, Any], size: float) -> str:
+    """Of so many bytes; of few sessions, what the processes do by themselves says more."""
+    return f"{size / point['sessions'] / KIB:.1f}" if point["sessions"] >= MANY else "-"
+
+
 def ms(seconds: float) -> str:
     return f"{seconds * 1e3:,.1f}" if seconds < 0.0995 else f"{seconds * 1e3:,.0f}"
 
@@ -32,7 +39,8 @@ def curve_table(points: list[dict[str, Any]]) -> str:
     heads += ["busy IOPS", "busy p99 ms", "CPU idle", "CPU busy"]
     cells = [heads]
     for point in points:
-        row = [f"{point['sessions']:,}", "", f"{point['bytes_each'] / KIB:.1f}", ms(point["login"]["p99"])]
+        each = kib_each(point, sum(point["grown"].values()))
+        row = [f"{point['sessions']:,}", "", each, ms(point["login"]["p99"])]
         row += [ms(point["paced"]["slowest"]), ms(point["burst"]["slowest"])]
         row += [f"{point['busy']['iops']:,.0f}", ms(point["busy"]["p99"])]
         cells.append([*row, f"{point['idle_cpu']:.0%}", f"{point['busy_cpu']:.0%}"])
@@ -44,9 +52,9 @@ def memory_table(points: list[dict[str, Any]]) -> str:
     names = sorted({name for point in points for name in point["grown"]})
     cells = [["sessions", "together", *(f"{name}" for name in names)]]
     for point in points:
-        up = point["sessions"]
-        each = [f"{point['grown'].get(name, 0) / up / KIB:.1f}" for name in names]
-        cells.append([f"{up:,}", f"{point['bytes_each'] / KIB:.1f} KiB", *each])
+        of_each = [point["grown"].get(name, 0) for name in names]
+        each = [kib_each(point, size) for size in (sum(of_each), *of_each)]
+        cells.append([f"{point['sessions']:,}", *each])
     return layout(cells, names=1)
 
 
@@ -137,7 +145,8 @@ def plot(path: Path, points: list[dict[str, Any]], others: list[dict[str, Any]])
             values.append(value * scale)
         return values
 
-    draw((0, 0), "memory a session, KiB", ("", of("bytes_each", scale=1 / KIB), BLUE), log=False)
+    memory = [point["bytes_each"] / KIB if point["sessions"] >= MANY else math.nan for point in points]
+    draw((0, 0), "memory a session, KiB", ("", memory, BLUE), log=False)
     draw(
         (0, 1),
         "a newcomer's login, ms",
