@@ -183,7 +183,8 @@ async def _close_units(
         if opened is not None and worker.units.disconnect(opened, nexus):
             written = await trio.to_thread.run_sync(worker.units.close, opened, limiter=worker.threads)
     finally:
-        counters = nexus.session.counters if nexus is not None and nexus.session is not None else None
+        session_of_it = getattr(nexus, "session", None)  # there is none yet when the login ended too early
+        counters = session_of_it.counters if session_of_it is not None else None
         moved = {name: getattr(counters, name, 0) for name in ("bytes_read", "bytes_written", "operations")}
         await worker.telling.news("ended", {"session": session, "written": written, **moved})
 

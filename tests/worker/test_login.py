@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from scsipub.iscsi import pdu
 from scsipub.iscsi.text import format_text
@@ -241,6 +242,19 @@ async def test_a_control_that_hangs_up_means_come_again(bench):
     answer = await peer.hear()
 
     assert answer.status == 0x0301
+
+
+async def test_a_control_that_hangs_up_before_the_list_of_targets_is_no_crash(bench):
+    """Of a discovery login.  A crash would be held against its source."""
+    bench.control.silent.add("list_targets")
+    peer = await bench.connect()
+    answer = await peer.login(None)
+    await trio.testing.wait_all_tasks_blocked()
+
+    bench.line.close()
+
+    assert (answer.status, await peer.hung_up()) == (0, True)
+    assert not bench.worker.telling.places
 
 
 async def test_another_worker_gets_everything_that_was_read(bench):
