@@ -84,7 +84,11 @@ def synchronize_cache(request: Request) -> Plan:
     cdb.check_range(lba, count, request.unit.blocks)
 
     def run(medium: Medium, data: Data) -> None:
-        medium.flush()
+        try:
+            medium.flush()
+        except OSError as error:
+            # It is writing that failed, of data that was taken long ago.
+            raise sense.sense_for_oserror(error, writing=True) from error
 
     return Plan(run=run, blocking=True)
 

@@ -165,6 +165,14 @@ def test_synchronize_cache_flushes_even_with_immed_and_no_range():
     assert disk.medium.flushes == 2
 
 
+def test_a_failing_flush_is_an_error_of_writing():
+    """SBC-3 §5.25: what could not be saved had been written."""
+    disk = bench()
+    disk.medium.next_errors.append(errno.EIO)
+
+    assert disk("35 00 00 00 00 00 00 00 00 00").key == (3, 0x0C, 0)
+
+
 def test_prefetch_is_good_with_immed_and_a_group_number():
     """GOOD rather than CONDITION MET: the answer that every client takes."""
     assert bench()("34 02 00 00 00 00 03 00 01 00").key is None
