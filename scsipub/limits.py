@@ -110,6 +110,9 @@ class Limits:
     )
     unit_threads: int = limit(4, "blocking disk calls at once, per logical unit")
     worker_threads: int = limit(16, "blocking disk calls at once, per worker")
+    faulty_disks: int = limit(
+        16, "disks per worker that may be faulty on demand: each has unit_threads of its own", least=0
+    )
     pool_reserve_bytes: int = limit(
         2 * GiB, "free space below which new disposable disks are refused", least=0
     )

@@ -29,7 +29,7 @@ COMMANDS = {
     "certs": ("certs", "certs"),
     "bench": ("bench", "bench"),
     "chaos": ("chaos", "chaos"),
-    "fault": ("faults", "fault"),
+    "fault": ("disk_faults", "fault"),  # which adds to what ``faults`` has
 }
 
 

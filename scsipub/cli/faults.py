@@ -10,16 +10,17 @@ from scsipub.cli.sessions import choose
 from scsipub.cli.show import harmless, show_json, show_table
 from scsipub.config import Config
 from scsipub.faults.rules import NAMES
+from scsipub.faults.written import LAST
 
 _COMMANDS = {opcode: name for name, opcode in NAMES.items()}
 
 
 @click.group()
 def fault() -> None:
-    """Trouble for one session, to see what its initiator makes of it."""
+    """Trouble for one session, to see what its initiator makes of it; `disk`: for the disk beneath it."""
 
 
-def _session(config: Config, identity: str) -> Any:
+def session_of(config: Config, identity: str) -> Any:
     return choose(identity, [said.get("id") for said in ask(config, "session.list")])
 
 
@@ -39,7 +40,7 @@ def set_rules(config: Config, as_json: bool, identity: str, rules: tuple[str, ..
     scsipub fault set 4f2a "medium-error opcode=READ(10) lba=100-199 p=0.5" --seed 7
     scsipub fault set 4f2a "delay seconds=2 p=0.01" "cut after=60 times=1"
     """
-    params = {"id": _session(config, identity), "rules": list(rules), "seed": seed}
+    params = {"id": session_of(config, identity), "rules": list(rules), "seed": seed}
     answer = ask(config, "session.faults", params)
     if as_json:
         show_json(answer)
@@ -53,7 +54,7 @@ def set_rules(config: Config, as_json: bool, identity: str, rules: tuple[str, ..
 @reading
 def show(config: Config, as_json: bool, identity: str) -> None:
     """The rules of a session, and what came of them."""
-    answer = ask(config, "session.faults", {"id": _session(config, identity), "rules": None})
+    answer = ask(config, "session.faults", {"id": session_of(config, identity), "rules": None})
     if as_json:
         show_json(answer)
         return
@@ -61,7 +62,7 @@ def show(config: Config, as_json: bool, identity: str) -> None:
     show_table(
         "Rules",
         ("#", "rule"),
-        [(number, _words(rule)) for number, rule in enumerate(answer["rules"])],
+        [(number, words_of(rule)) for number, rule in enumerate(answer["rules"])],
         empty="No rules.",
     )
     show_table(
@@ -83,7 +84,7 @@ def show(config: Config, as_json: bool, identity: str) -> None:
     )
 
 
-def _words(rule: dict[str, Any]) -> str:
+def words_of(rule: dict[str, Any]) -> str:
     """As one would write it."""
     rest = {name: value for name, value in rule.items() if name != "fault"}
     shown = {name: _value(name, value) for name, value in rest.items()}
@@ -93,8 +94,8 @@ def _words(rule: dict[str, Any]) -> str:
 def _value(name: str, value: Any) -> str:
     if name == "opcode":
         return ",".join(_COMMANDS.get(each, f"{each:02X}h").replace(" ", "_") for each in value)
-    if name == "lba":
-        return f"{value[0]}-{value[1]}"
+    if name in ("lba", "sectors"):
+        return f"{value[0]}-" if value[1] == LAST else f"{value[0]}-{value[1]}"
     return str(value)
 
 
@@ -103,7 +104,7 @@ def _value(name: str, value: Any) -> str:
 @reading
 def clear(config: Config, as_json: bool, identity: str) -> None:
     """No more trouble."""
-    answer = ask(config, "session.faults", {"id": _session(config, identity), "rules": []})
+    answer = ask(config, "session.faults", {"id": session_of(config, identity), "rules": []})
     if as_json:
         show_json(answer)
     else:

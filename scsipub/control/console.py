@@ -15,7 +15,7 @@ import trio
 
 import scsipub
 from scsipub.control.counter import Counter
-from scsipub.control.faults import set_faults
+from scsipub.control.faults import set_disk_faults, set_faults
 from scsipub.control.placement import Place
 from scsipub.errors import OperatorError
 from scsipub.storage.broom import Swept
@@ -76,6 +76,7 @@ class Console:
             "session.list": self.sessions,
             "session.kick": self.kick,
             "session.faults": self.faults,
+            "session.disk_faults": self.disk_faults,
             "image.list": self.images,
             "image.adopt": self.adopt,
             "image.remove": self.remove,
@@ -198,6 +199,9 @@ class Console:
 
     async def faults(self, params: Any, fds: list[int]) -> Any:
         return await set_faults(self, params)
+
+    async def disk_faults(self, params: Any, fds: list[int]) -> Any:
+        return await set_disk_faults(self, params)
 
     def images(self, params: Any, fds: list[int]) -> Any:
         self.control.catalogue.reload()

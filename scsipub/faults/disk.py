@@ -2,7 +2,9 @@
 
 Knows the methods of ``scsipub.storage.disk.Disk``, not the class; sectors are 512 bytes.  What is asked for
 comes as the ``OSError`` that the kernel would raise, so everything above it, the sense data included, is the
-real thing.  Nothing is taken from the cache in passing: each access is one that may fail."""
+real thing.  Nothing is taken from the cache in passing: each access is one that may fail.
+
+The disk inside never hears of a fault, so it does not latch: once the trouble is over it is as it was."""
 
 import enum
 import errno
@@ -64,28 +66,47 @@ class DiskRule(Written):
 
 @attrs.frozen
 class DiskEvent:
-    """One fault that happened: at the ``number``-th access."""
+    """One fault that happened: at the ``number``-th access, ``at`` seconds after the rules were set."""
 
+    at: float
     number: int
     fault: DiskFault
+    rule: int  # which, counted from 0
     access: Access
     first: int
     sectors: int
 
+    def to_json(self) -> dict[str, Any]:
+        said = attrs.asdict(self) | {"at": round(self.at, 6)}
+        return said | {"fault": str(self.fault), "access": str(self.access)}
+
 
 class FaultyDisk:
-    """``disk`` with trouble.  ``wait`` is how time is spent: a test gives its own.
+    """``disk`` with trouble.
 
-    ``events`` says what happened, the oldest forgotten after a thousand."""
+    ``wait`` is how time (seconds) is spent: a test gives its own; otherwise ``calm`` ends it.  ``may_wait``
+    is asked in the thread of an access that is to be slow: False, it is done at once.  ``events`` says what
+    happened, the oldest forgotten after a thousand.  OperatorError for too many rules."""
 
     def __init__(
-        self, disk: Any, rules: Iterable[DiskRule], seed: int, wait: Callable[[float], None] = time.sleep
+        self,
+        disk: Any,
+        rules: Iterable[DiskRule],
+        seed: int,
+        wait: Callable[[float], object] | None = None,
+        may_wait: Callable[[], bool] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._disk = disk
         self._dice = Dice(rules, seed)
-        self._wait = wait
+        self._seed = seed
+        self._over = threading.Event()
+        self._wait = wait or self._over.wait
+        self._may_wait = may_wait
+        self._clock = clock
+        self._began = clock()
         self._lock = threading.Lock()  # accesses come from several threads; the dice are thrown in order
-        self._number = 0
+        self._number = self._struck = 0
         self.events: deque[DiskEvent] = deque(maxlen=MOST_EVENTS)
 
     def __getattr__(self, name: str) -> Any:
@@ -96,21 +117,43 @@ class FaultyDisk:
         own = name.startswith("_") or name == "events"
         object.__setattr__(self if own else self._disk, name, value)
 
-    def _meet(self, access: Access, first: int = 0, sectors: int = 0) -> int:
-        """How many sectors are done, having waited; raises what must be raised before any is."""
+    def calm(self) -> None:
+        """The trouble is over: nothing fails any more, and what waits goes on.  From any thread."""
+        self._over.set()
+
+    def to_json(self) -> dict[str, Any]:
+        """The rules, and what came of them."""
         with self._lock:
+            return {
+                "seed": self._seed,
+                "rules": [rule.to_json() for rule in self._dice.rules],
+                "accesses": self._number,
+                "struck": self._struck,
+                "events": [event.to_json() for event in self.events],
+            }
+
+    def _meet(self, access: Access, first: int = 0, sectors: int = 0, unit: int = 1) -> int:
+        """How many sectors are done, having waited: all, or whole ``unit``s of them.
+
+        Raises what must be raised before any is."""
+        with self._lock:
+            if self._over.is_set():
+                return sectors
             self._number += 1
             struck = self._dice.roll([rule.fits(access, first, sectors) for rule in self._dice.rules])
             if struck is None:
                 return sectors
+            self._struck += 1
             rule: DiskRule = self._dice.rules[struck]
-            self.events.append(DiskEvent(self._number, rule.fault, access, first, sectors))
+            at = self._clock() - self._began
+            self.events.append(DiskEvent(at, self._number, rule.fault, struck, access, first, sectors))
         match rule.fault:
             case DiskFault.SLOW:
-                self._wait(rule.seconds)
+                if self._may_wait is None or self._may_wait():
+                    self._wait(rule.seconds)
                 return sectors
-            case DiskFault.SHORT if sectors > 1:
-                return sectors // 2
+            case DiskFault.SHORT if sectors > unit:
+                return sectors // 2 // unit * unit
             case DiskFault.ENOSPC:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -133,7 +176,7 @@ class FaultyDisk:
         _short(done, sectors)
 
     def write_same(self, first: int, count: int, block: Any, fua: bool = False) -> None:
-        done = self._meet(Access.WRITE, first, count)
+        done = self._meet(Access.WRITE, first, count, max(1, len(block) // 512))
         self._disk.write_same(first, done, block, fua)
         _short(done, count)
 

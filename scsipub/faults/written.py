@@ -14,7 +14,7 @@ import attrs
 from scsipub.errors import OperatorError
 
 MOST_RULES = 32  # of one session or disk
-_LAST = (1 << 64) - 1
+LAST = (1 << 64) - 1  # of a range without end
 
 
 def span(value: Any) -> tuple[int, int] | None:
@@ -26,12 +26,12 @@ def span(value: Any) -> tuple[int, int] | None:
         if not found:
             raise ValueError(f"{value!r} is no range: write 100, 100-199 or 100-")
         first = int(found[1])
-        last = first if not found[2] else int(found[3]) if found[3] else _LAST
+        last = first if not found[2] else int(found[3]) if found[3] else LAST
     elif isinstance(value, int):
         first = last = value
     else:
         first, last = (int(end) for end in value)
-    if not 0 <= first <= last <= _LAST:
+    if not 0 <= first <= last <= LAST:
         raise ValueError(f"{first} to {last} is no range")
     return first, last
 

@@ -8,10 +8,11 @@ waiting job waits behind it (first come, first served, so nobody starves).  No m
 once.  A sector is never half old and half new because of this, not because of the file system."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
+from scsipub.scsi.lane import Lane
 from scsipub.scsi.reservations import Change
 from scsipub.scsi.unit import LogicalUnit
 from scsipub.storage.base import Base, Blank
@@ -92,17 +93,35 @@ class Job:
         )
 
 
+class Trouble(Protocol):
+    """What somebody who tests has put between a unit and its disk."""
+
+    @property
+    def disk(self) -> Any:
+        """Stands around the real one, and has its methods."""
+
+    @property
+    def threads(self) -> Any:
+        """What limits the threads in which it is waited for: others' must not be used up."""
+
+    def calm(self) -> None:
+        """From now on it does what the real one does, and what waits goes on."""
+
+
 class Backing:
-    """One logical unit, its disk, and the jobs that are under way on it."""
+    """One logical unit, its disk, and the jobs that are under way on it.
+
+    Commands go to ``disk``.  Whoever grows it, closes it or saves what was acknowledged goes to ``real``."""
 
     __slots__ = (
-        "backgrounds", "disk", "gone", "inline_after", "keep", "medium", "per_block", "running", "threads",
-        "unit", "waiting", "watchers",
+        "backgrounds", "disk", "gone", "inline_after", "keep", "medium", "per_block", "real", "running",
+        "threads", "trouble", "unit", "waiting", "watchers",
     )  # fmt: skip
 
     def __init__(self, unit: LogicalUnit, disk: Disk, block_size: int, threads: int = 4) -> None:
         self.unit = unit
-        self.disk = disk
+        self.disk = self.real = disk
+        self.trouble: Trouble | None = None
         self.medium = BlockMedium(disk, block_size)
         self.per_block = block_size // SECTOR
         self.threads = threads  # so many jobs at once: one slow disk must not keep every thread of the worker
@@ -136,9 +155,22 @@ class Backing:
 
     def grown(self, sectors: int, base: Base | Blank) -> int:
         """The disk is longer; how many blocks that is.  Sessions hear of it through the unit."""
-        self.disk.grown(sectors, base)
+        self.real.grown(sectors, base)
         self.medium.blocks = sectors // self.per_block
         return self.medium.blocks
+
+    def meet(self, trouble: Trouble | None) -> None:
+        """Commands meet this on their way to the disk, in place of what they met; None: nothing any more."""
+        before, self.trouble = self.trouble, trouble
+        self.disk = self.medium.disk = self.real if trouble is None else trouble.disk
+        if before is not None:
+            before.calm()
+
+    def left(self, lane: Lane) -> None:
+        """A session is gone, and with the last of them all trouble."""
+        self.unit.detach(lane)
+        if self.trouble is not None and not self.unit.lanes:
+            self.meet(None)
 
     def clear(self, first: int, last: int, *, writes: bool) -> bool:
         """May sectors ``first``..``last`` be touched here and now, without a job?"""

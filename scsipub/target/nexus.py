@@ -364,7 +364,7 @@ class Nexus:
             job, self.jobs = self.jobs[0], self.jobs[1:]
             self.finished(job, None, None, self.now)
         for path in {id(p): p for p in self.paths.values()}.values():
-            path.lane.unit.detach(path.lane)
+            path.backing.left(path.lane)
 
 
 def _nothing() -> None: ...

@@ -5,6 +5,7 @@ waits for its threads, and a disk is closed only after them."""
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,10 +21,28 @@ if TYPE_CHECKING:
     from scsipub.worker.main import Worker
 
 Said = TypeVar("Said")
+Returned = TypeVar("Returned")
 
 log = logging.getLogger("scsipub.worker")
 
+# Is this thread the unit's own?  Then it may be held up without others missing it.
+APART: ContextVar[bool] = ContextVar("APART", default=False)
+
 INTERNAL_TARGET_FAILURE = (0x04, 0x44, 0x00)  # HARDWARE ERROR
+
+
+async def _in_thread(
+    worker: "Worker", backing: Backing, work: Callable[..., Returned], *about: object
+) -> Returned:
+    """In one of the worker's; a unit in trouble has its own, so that all others find theirs free."""
+    if backing.trouble is None:
+        return await trio.to_thread.run_sync(work, *about, limiter=worker.threads)
+    return await trio.to_thread.run_sync(_apart, work, *about, limiter=backing.trouble.threads)
+
+
+def _apart(work: Callable[..., Returned], *about: object) -> Returned:
+    APART.set(True)  # for this call: a thread has a copy of its task's context
+    return work(*about)
 
 
 async def run_job(connection: "Connection", job: Job) -> None:
@@ -34,7 +53,7 @@ async def run_job(connection: "Connection", job: Job) -> None:
     began = monotonic()
     with trio.CancelScope(shield=True):
         try:
-            result = await trio.to_thread.run_sync(job.work, limiter=connection.worker.threads)
+            result = await _in_thread(connection.worker, job.backing, job.work)
         except Exception as caught:
             # Whatever it was, the range must be free again; ``finished`` raises what is not SCSI's business.
             error = caught
@@ -50,9 +69,7 @@ async def run_background(
     backing.backgrounds += 1
     try:
         while not backing.gone:
-            pause = await trio.to_thread.run_sync(
-                background.step, backing.medium, monotonic(), limiter=worker.threads
-            )
+            pause = await _in_thread(worker, backing, background.step, backing.medium, monotonic())
             if pause is None:
                 break
             await trio.sleep(pause)

@@ -61,7 +61,7 @@ async def remove(worker: "Worker", target: str, lun: int) -> bool:
     backing.gone = True
     for nexus in opened.attached:
         path = nexus.paths.take(lun)
-        path.lane.unit.detach(path.lane)
+        path.backing.left(path.lane)
     for nexus in opened.nexuses:
         nexus.post(partial(nexus.lose, lun))
     _luns_changed(opened, lun)

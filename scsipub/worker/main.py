@@ -48,7 +48,7 @@ from scsipub.worker.releasing import release
 from scsipub.worker.slices import Slices
 from scsipub.worker.telling import Telling
 from scsipub.worker.tls import HandshakeFailed, TlsSocket, handshake
-from scsipub.worker.troubling import call_later, trouble
+from scsipub.worker.troubling import call_later, trouble, trouble_disk
 from scsipub.worker.units import Units
 from scsipub.worker.watch import watch
 from supervisor.channel import CallError, Channel, ChannelClosed, Handler
@@ -133,6 +133,7 @@ class Worker:
             "remove_unit": self.remove_unit,
             "dismiss": self.dismiss,
             "faults": self.set_faults,
+            "disk_faults": self.set_disk_faults,
             "certificate": self.certificate,
         }
 
@@ -353,6 +354,13 @@ class Worker:
         """Trouble for one session.  None: it is not here."""
         live = self.live.get(params["id"])
         return None if live is None else trouble(live, params["rules"], params["seed"], self.later)
+
+    def set_disk_faults(self, params: Any, fds: list[int]) -> Any:
+        """Trouble for the disk of one of its units.  None: the session is not here."""
+        live, lun, rules = self.live.get(params["id"]), params["lun"], params["rules"]
+        if live is None:
+            return None
+        return trouble_disk(self.live.values(), self.limits, live, lun, rules, params["seed"])
 
     def later(self, seconds: float, deed: Callable[[float], None]) -> None:
         """Call it then, with the time."""

@@ -116,8 +116,8 @@ class Units:
                 backings.append(self._open_lun(descriptor, lun))
         except BaseException:
             for backing in backings:
-                backing.disk.close()
-            self._let_go(backing.disk.base for backing in backings)
+                backing.real.close()
+            self._let_go(backing.real.base for backing in backings)
             raise
         by_lun = {lun.lun: backing for lun, backing in zip(descriptor.luns, backings, strict=True)}
         opened = OpenTarget(sys.intern(descriptor.name), descriptor.shared, by_lun)
@@ -211,14 +211,14 @@ class Units:
     def grow(self, backing: Backing, lun: LunDescriptor) -> tuple[int, Base | Blank]:
         """Make the disk of a unit as long as it is described; (sectors, base) for ``grown``.  May block."""
         sectors = -(-lun.size // lun.block_size) * (lun.block_size // 512)
-        base = self._base(lun) if isinstance(backing.disk.base, Blank) else backing.disk.base
-        backing.disk.grow(sectors, base)
+        base = self._base(lun) if isinstance(backing.real.base, Blank) else backing.real.base
+        backing.real.grow(sectors, base)
         return sectors, base
 
     def close_one(self, backing: Backing) -> None:
         """Let go of a unit that nobody sees any more.  May block."""
-        backing.disk.close()
-        self._let_go([backing.disk.base])
+        backing.real.close()
+        self._let_go([backing.real.base])
 
     def _base(self, lun: LunDescriptor) -> Base | Blank:
         with self.finding_base:
@@ -277,16 +277,16 @@ class Units:
                 opened.nexuses.remove(nexus)
                 opened.set_windows(self.limits.command_window)
             for path in nexus.paths.values():
-                path.lane.unit.detach(path.lane)  # a peer that left before its session began never closed it
+                path.backing.left(path.lane)  # a peer that left before its session began never closed it
         return not opened.shared
 
     def close(self, opened: OpenTarget) -> bool:
         """Let go of the disks; True if anything was written to them."""
         written = False
         for backing in opened.backings.values():
-            written |= backing.disk.statistics().written
-            backing.disk.close()
-        self._let_go([backing.disk.base for backing in opened.backings.values()])
+            written |= backing.real.statistics().written
+            backing.real.close()
+        self._let_go([backing.real.base for backing in opened.backings.values()])
         if opened.shared:
             self.shared.pop(opened.name, None)
             self.rates.pop(opened.name, None)
@@ -302,7 +302,7 @@ class Units:
                 return []
             for number, backing in opened.backings.items():
                 try:
-                    backing.disk.flush()
+                    backing.real.flush()
                 except OSError as error:
                     wrong.append(f"LUN {number}: {error}")
             self.close(opened)

@@ -1,6 +1,8 @@
 """scsipub/faults/disk.py: around a real disk with real files."""
 
 import errno
+import json
+import threading
 
 import pytest
 
@@ -137,3 +139,81 @@ def test_settings_of_the_disk_reach_it(faulty):
 def test_what_is_no_rule_is_refused_in_words(text):
     with pytest.raises(OperatorError):
         DiskRule.parse(text)
+
+
+def test_filling_with_a_block_that_falls_short_ends_between_two_of_them(faulty):
+    """A block of a unit may be several sectors; half of one is none."""
+    disk = faulty("short access=write")
+
+    with pytest.raises(OSError, match="8 of 24 sectors"):
+        disk.write_same(0, 24, ONES * 8)
+    assert read(disk, 0, 24) == ONES * 8 + bytes(16 * 512)
+
+
+def test_a_single_block_has_no_half_either(faulty):
+    disk = faulty("short access=write")
+
+    with pytest.raises(OSError):
+        disk.write_same(0, 8, ONES * 8)
+    assert read(disk, 0, 8) == bytes(8 * 512)
+
+
+def test_once_calm_nothing_fails_and_nothing_is_counted(faulty):
+    disk = faulty("eio")
+    with pytest.raises(OSError):
+        read(disk, 0)
+
+    disk.calm()
+
+    assert read(disk, 0) == bytes(512)
+    assert (disk.to_json()["accesses"], disk.to_json()["struck"]) == (1, 1)
+
+
+def test_who_waits_goes_on_as_soon_as_it_is_calm(faulty):
+    disk = faulty("slow seconds=3600")
+    waiting = threading.Thread(target=read, args=(disk, 0))
+    waiting.start()
+
+    disk.calm()
+
+    waiting.join(60)
+    assert not waiting.is_alive()
+
+
+def test_who_may_not_wait_does_not(faulty):
+    """Its thread is one that others need."""
+    waited = []
+    disk = faulty("slow", wait=waited.append, may_wait=lambda: False)
+
+    assert read(disk, 0) == bytes(512)
+    assert (waited, disk.to_json()["struck"]) == ([], 1)
+
+
+def test_the_disk_inside_does_not_latch(faulty):
+    """A medium that has really failed serves nothing more; this one has not."""
+    disk = faulty("eio times=3")
+    for touch in (lambda: disk.write(0, ONES), lambda: read(disk, 0), disk.flush):
+        with pytest.raises(OSError):
+            touch()
+
+    disk.write(0, ONES)
+    assert read(disk, 0) == ONES
+    assert disk.statistics().failed == ""
+
+
+def test_it_tells_of_itself_in_json(faulty):
+    now = iter([10.0, 11.5])
+    disk = faulty("eio access=read sectors=8-15 times=1", seed=7, clock=lambda: next(now))
+    read(disk, 0)
+    with pytest.raises(OSError):
+        read(disk, 8, 2)
+
+    assert json.loads(json.dumps(disk.to_json())) == {
+        "seed": 7,
+        "rules": [{"fault": "eio", "access": "read", "sectors": [8, 15], "times": 1}],
+        "accesses": 2,
+        "struck": 1,
+        "events": [
+            {"at": 1.5, "number": 2, "fault": "eio", "rule": 0, "access": "read", "first": 8, "sectors": 2}
+        ],
+    }

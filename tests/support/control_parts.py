@@ -24,7 +24,7 @@ from supervisor.process import State
 
 FAR_METHODS = (
     *("kick", "sessions", "statistics", "release", "dismiss", "rates", "grow_unit", "add_unit"),
-    *("remove_unit", "faults"),
+    *("remove_unit", "faults", "disk_faults"),
 )
 NAME = "iqn.1993-08.org.debian:01:a"
 ISID = "800000000001"

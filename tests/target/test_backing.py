@@ -1,5 +1,6 @@
 """Backing: blocks over sectors, and the order in which slow work on one disk may run."""
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -178,3 +179,44 @@ def test_blocks_are_sectors_in_bulk(block_size):
     assert medium.read(4, 2) == data[:block_size] * 2
     medium.unmap(1, 1)
     assert medium.read(1, 2) == bytes(block_size) + data[block_size:]
+
+
+@attrs.define(eq=False)
+class Trouble:
+    """A disk in place of the real one; knows whether it is over."""
+
+    disk: MemoryDisk = attrs.field(factory=lambda: MemoryDisk(SECTORS))
+    threads: None = None
+    over: bool = False
+
+    def calm(self) -> None:
+        self.over = True
+
+
+def test_commands_meet_trouble_and_the_real_disk_stays_at_hand():
+    backing, first, second = make_backing(), Trouble(), Trouble()
+    real = backing.disk
+
+    backing.meet(first)
+    assert backing.disk is backing.medium.disk is first.disk
+    assert backing.real is real
+    backing.meet(second)
+    assert (first.over, second.over, backing.disk) == (True, False, second.disk)
+    backing.meet(None)
+
+    assert second.over
+    assert backing.disk is backing.medium.disk is real
+
+
+def test_trouble_ends_with_the_last_session():
+    backing, trouble = make_backing(), Trouble()
+    lanes = [backing.unit.attach(name) for name in ("a", "b")]
+    backing.meet(trouble)
+
+    backing.left(lanes[0])
+    backing.left(lanes[0])  # as after a login that was not over
+    assert not trouble.over
+    backing.left(lanes[1])
+
+    assert trouble.over
+    assert backing.disk is backing.real

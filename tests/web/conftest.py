@@ -27,6 +27,7 @@ SESSION = {
     "last_error": "",
 }
 FAULTS = {"seed": 7, "rules": [{"fault": "busy"}], "commands": 3, "struck": 1, "events": []}
+DISK_FAULTS = {"seed": 7, "rules": [{"fault": "eio"}], "accesses": 3, "struck": 1, "events": []}
 STATISTICS = {
     "sessions": 1,
     "connections": 1,
@@ -50,6 +51,7 @@ async def site(nursery, tmp_path):
     for index, worker in enumerate(house.workers):
         session = {**SESSION, "id": f"{index:02x}aa"}
         worker.answers |= {"statistics": STATISTICS, "sessions": [session], "kick": False, "faults": FAULTS}
+        worker.answers["disk_faults"] = DISK_FAULTS
     ours, theirs = channel_pair()
     there = Channel(theirs, house.control.web.handlers(None))
     here = Channel(ours, {})

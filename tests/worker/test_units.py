@@ -6,7 +6,9 @@ import attrs
 import pytest
 
 from scsipub.limits import DEFAULT
+from scsipub.storage.disk import Disk
 from scsipub.target.descriptor import LunDescriptor, TargetDescriptor
+from scsipub.worker.troubling import DiskTrouble
 from scsipub.worker.units import Units
 
 MEBIBYTE = 1 << 20
@@ -165,3 +167,15 @@ def test_sizes_are_rounded_up_to_whole_blocks(units):
     assert opened.backings[0].unit is not None
     assert opened.backings[0].medium.blocks == 1
     units.close(opened)
+
+
+def test_a_faulty_disk_is_flushed_and_closed_all_the_same(units, monkeypatch):
+    """What was acknowledged must reach the medium, whatever commands meet."""
+    opened = units.open(target(shared=True))
+    backing, flushed = opened.backings[0], []
+    backing.disk.write(0, b"x" * 512)
+    backing.meet(DiskTrouble(backing, [{"fault": "eio"}], 1))
+    monkeypatch.setattr(Disk, "flush", lambda disk: flushed.append(disk))
+
+    assert units.release("t") == []
+    assert flushed == [backing.real]

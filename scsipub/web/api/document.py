@@ -11,7 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import scsipub
-from scsipub.web.api import answers, faults, tiers
+from scsipub.web.api import answers, disk_faults, faults, tiers
 from scsipub.web.api.examples import EXAMPLES
 from scsipub.web.api.orders import ORDERS
 from scsipub.web.models import ImagePage, SessionPage, Status
@@ -41,6 +41,7 @@ ANSWERS: tuple[Any, ...] = (
     answers.ImportList,
     tiers.TierPage,
     faults.Faults,
+    disk_faults.DiskFaults,
     ImagePage,
     SessionPage,
     Status,
@@ -50,7 +51,7 @@ ANSWERS: tuple[Any, ...] = (
 
 def completed(document: dict[str, Any]) -> dict[str, Any]:
     """``document`` with our own descriptions of the records, and with examples."""
-    orders = (*ORDERS, *faults.ORDERS)
+    orders = (*ORDERS, *faults.ORDERS, *disk_faults.ORDERS)
     kinds = (*ANSWERS, *orders)
     _, described = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     for kind in orders:

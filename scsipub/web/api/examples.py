@@ -199,12 +199,33 @@ FAULT_EVENT = {
     "lba": 128,
 }
 FAULTS = {"seed": 7, "rules": [FAULT_RULE], "commands": 13, "struck": 1, "events": [FAULT_EVENT]}
+DISK_FAULT_RULE = {"fault": "eio", "access": "read", "sectors": [100, 199], "p": 0.5}
+DISK_FAULT_EVENT = {
+    "at": 1.5,
+    "number": 12,
+    "fault": "eio",
+    "rule": 0,
+    "access": "read",
+    "first": 128,
+    "sectors": 8,
+}
+DISK_FAULTS = {
+    "seed": 7,
+    "rules": [DISK_FAULT_RULE],
+    "accesses": 13,
+    "struck": 1,
+    "events": [DISK_FAULT_EVENT],
+}
 
 EXAMPLES: dict[str, Any] = {
     "FaultRule": FAULT_RULE,
     "FaultOrder": {"rules": [FAULT_RULE], "seed": 7},
     "FaultEvent": FAULT_EVENT,
     "Faults": FAULTS | {"id": SESSION["id"]},
+    "DiskFaultRule": DISK_FAULT_RULE,
+    "DiskFaultOrder": {"rules": [DISK_FAULT_RULE], "seed": 7},
+    "DiskFaultEvent": DISK_FAULT_EVENT,
+    "DiskFaults": DISK_FAULTS | {"id": SESSION["id"], "lun": 0},
     "TargetOrder": {"images": ["debian"], "size": 8 << 30, "alias": "the Pi in the cellar"},
     "LunOrder": {"size": 1 << 30},
     "SuspendOrder": {"reason": "not paid for"},

@@ -5,10 +5,10 @@ from typing import Any
 from litestar import Response, Router, route
 from litestar.di import Provide
 
-from scsipub.web.api import faults, images, news, public, targets, tenants, tiers, tokens
+from scsipub.web.api import disk_faults, faults, images, news, public, targets, tenants, tiers, tokens
 from scsipub.web.api.calls import provide_call, read_strictly
 
-ROOMS = (public, images, targets, tenants, tokens, tiers, news, faults)
+ROOMS = (public, images, targets, tenants, tokens, tiers, news, faults, disk_faults)
 
 HANDLERS: list[Any] = [handler for room in ROOMS for handler in room.HANDLERS]
 

@@ -5,12 +5,12 @@ import cattrs
 import msgspec
 import pytest
 
-from scsipub.web.api import document, faults
+from scsipub.web.api import disk_faults, document, faults
 from scsipub.web.api.calls import fits_untrusted
 from scsipub.web.api.examples import EXAMPLES
 from scsipub.web.api.orders import ORDERS
 
-ALL_ORDERS = {kind.__name__: kind for kind in (*ORDERS, *faults.ORDERS)}
+ALL_ORDERS = {kind.__name__: kind for kind in (*ORDERS, *faults.ORDERS, *disk_faults.ORDERS)}
 
 
 def _below(kind, found):
