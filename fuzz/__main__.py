@@ -5,6 +5,7 @@ Ends with 1 when something was found, with 2 when it could not run."""
 import argparse
 import contextlib
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -25,11 +26,18 @@ def main(arguments: list[str] | None = None) -> int:
     if not words or (words[0] not in COMMANDS and words[0] not in ("-h", "--help")):
         words = ["run", *words]
     options = _parser().parse_args(words)
+    # Asked to end, it reports what there is, as after Ctrl-C, and leaves no target of its own running.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(options.deed(options))
     except OperatorError as error:
         print(f"{error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

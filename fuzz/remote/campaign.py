@@ -65,25 +65,28 @@ class Campaign:
         """For so long, or until so many PDUs are said.  Raises ``OperatorError``."""
         began, numbers = time.monotonic(), itertools.count()
         self.trouble = []
+        # Not Thread.join: in Python 3.11 a thread counts as ended when an interrupt comes while it is joined.
+        over = [threading.Event() for _ in self.lanes]
         threads = [
             threading.Thread(
-                target=self._drive, args=(lane, numbers, began + seconds, pdus, most), daemon=True
+                target=self._drive, args=(lane, numbers, began + seconds, pdus, most, end), daemon=True
             )
-            for lane in self.lanes
+            for lane, end in zip(self.lanes, over, strict=True)
         ]
         try:
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads):
-                for thread in threads:
-                    thread.join(TELL / len(threads))
+            while not all(end.is_set() for end in over):
+                for end in over:
+                    end.wait(TELL / len(over))
                 self.seconds = time.monotonic() - began
                 self._remember()
                 on_progress(self.tally)
         finally:
             self.stop.set()
-            for thread in threads:
-                thread.join()
+            for thread, end in zip(threads, over, strict=True):
+                if thread.ident is not None:
+                    end.wait()
         self.seconds = time.monotonic() - began
         self._remember()
         if self.trouble:
@@ -92,7 +95,10 @@ class Campaign:
         if growth:
             self._keep(FarFound(Find("memory grows", growth), Script({}, [])))
 
-    def _drive(self, lane: Lane, numbers: "itertools.count[int]", until: float, pdus: int, most: int) -> None:
+    def _drive(
+        self, lane: Lane, numbers: "itertools.count[int]", until: float, pdus: int, most: int,
+        over: threading.Event,
+    ) -> None:  # fmt: skip
         lane.until = until
         try:
             lane.stand.begin()
@@ -110,6 +116,8 @@ class Campaign:
         except BaseException as error:
             self.trouble.append(error)
             self.stop.set()
+        finally:
+            over.set()
 
     def _remember(self) -> None:
         private = {id(lane.stand.private): lane.stand.private for lane in self.lanes}

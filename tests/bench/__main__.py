@@ -10,6 +10,7 @@ against it too.  CPU time is that of all serving processes, from /proc."""
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,7 @@ def main(
     check: bool,
 ) -> None:
     """Measures both servers and prints a table."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no server is left behind
     for program, package in tools.NEEDED.items():
         if not shutil.which(program):
             raise click.ClickException(f"{program} is missing: apt-get install {package}")
