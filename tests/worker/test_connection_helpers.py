@@ -52,7 +52,9 @@ class Peer:
 
     def job(self, work, done=lambda result, error: None) -> None:
         """Admits a job, as a write that cannot be done at once does."""
-        backing = types.SimpleNamespace(finished=self.finished.append, withdraw=lambda job: False)
+        backing = types.SimpleNamespace(
+            finished=self.finished.append, withdraw=lambda job: False, trouble=None
+        )
         self.nexus._ready(Job(backing, work, done, lambda job: None))
 
 
