@@ -126,8 +126,9 @@ def _no_image(data, map, image):
     return f"image {image.stem} is missing"
 
 
+# Another disk's map must be whole when it is taken, so maps are damaged later.
 DAMAGES = (
-    *(_no_data, _no_map, _shorter, _damaged, _of_another_disk, _failed_medium),
+    *(_no_data, _no_map, _shorter, _of_another_disk, _damaged, _failed_medium),
     *(_other_record, _other_length, _no_image),
 )
 
