@@ -9,6 +9,8 @@ from fuzz.find import Find
 from fuzz.hearing import PARAMETERS_CHANGED, POWER_ON, Hearing, Task
 from fuzz.steps import command_name
 
+RESERVING = {0x5F, 0x16, 0x17, 0x56, 0x57}  # PERSISTENT RESERVE OUT; RESERVE and RELEASE of SPC-2
+
 
 class Guard(Hearing):
     """Hears how commands end.  Raises ``Find``."""
@@ -18,7 +20,8 @@ class Guard(Hearing):
         if disk is None or path is None:
             return
         fence, name = disk.fence, command_name(task.cdb)
-        if task.fence == fence.epoch and task.conflict is not None:
+        sure = task.fence == fence.epoch and not self._reserving(task)
+        if sure and task.conflict is not None:
             if task.conflict and not status:
                 raise Find("reservation", f"{name} {task.cdb.hex()} past {fence}")
             if not task.conflict and status == 0x18:
@@ -34,19 +37,28 @@ class Guard(Hearing):
         if opcode in (0x16, 0x17, 0x56, 0x57) and not status:
             fence.forget()
         elif opcode == 0x5F and not status:
-            self._reserved(task, disk, path)
+            self._reserved(task, disk, path, sure)
 
-    def _reserved(self, task: Task, disk: Disk, path: int) -> None:
+    def _reserving(self, task: Task) -> bool:
+        """Is another command under way that may have changed the reservation already?  What is in force may
+        be met before its GOOD is heard."""
+        return any(
+            other is not task and other.disk is task.disk and other.cdb[0] in RESERVING
+            for session in self.siblings
+            for other in session.tasks.values()
+        )
+
+    def _reserved(self, task: Task, disk: Disk, path: int, sure: bool) -> None:
         fence, data = disk.fence, bytes(task.data)
-        wrong = fence.must_fail(self.port, task.cdb, data) if task.fence == fence.epoch else ""
+        wrong = fence.must_fail(self.port, task.cdb, data) if sure else ""
         if wrong:
             raise Find("reservation", f"{wrong} ended GOOD: {data.hex()} at {fence}")
         if task.cdb[1] & 0x1F == PREEMPT_AND_ABORT:
             for session in self.siblings:  # whoever has lost its registration has lost its tasks
                 session.lax |= session is not self and bool(session.tasks)
-        before, sure = set(fence.keys), not fence.unknown
+        before, known = set(fence.keys), not fence.unknown
         fence.done(self.port, task.cdb, data)
-        if fence.unknown or not sure:
+        if fence.unknown or not known:
             return
         # CLEAR and PREEMPT tell those who lose their registration.
         lost = (
