@@ -12,6 +12,7 @@ import pytest
 from scsipub.iscsi import chap
 from scsipub.store import ids
 from tests.support import secrecy
+from tests.support.chance import SAME_EACH_TIME
 
 # In the background of a shell SIGINT is ignored; programs that tests start would ignore it as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,6 +26,8 @@ hypothesis.settings.register_profile(
     "scsipub",
     deadline=None,
     print_blob=True,
+    derandomize=SAME_EACH_TIME,
+    database=None if SAME_EACH_TIME else hypothesis.settings.default.database,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
 )
 hypothesis.settings.load_profile("scsipub")

@@ -9,13 +9,14 @@ from fuzz.find import Find
 from fuzz.runner import Found, Tally, ground, invent, memory_growth, replay, run, shrink
 from fuzz.steps import Script, Step
 from fuzz.world import World
+from tests.support.chance import seed
 
 
 def test_nothing_is_found_in_six_seconds():
     """Longer runs are for ``make fuzz``."""
     tally, finds = Tally(), []
 
-    run(random.SystemRandom().randrange(1 << 32), 6.0, lambda tally: None, tally=tally, finds=finds)
+    run(seed(), 6.0, lambda tally: None, tally=tally, finds=finds)
 
     assert [str(f.find) for f in finds] == []
     assert tally.pdus > 1000

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.chance import seed
 from tests.support.eventually import eventually
 from tests.support.http import admin_token
 from tests.support.initiator import Initiator
@@ -101,7 +102,7 @@ def test_schemathesis_finds_nothing(serve, who, phases):
         words = [
             *("run", f"http://{d.endpoints['web']}/api/v1/openapi.json"),
             *("--header", f"Authorization: Bearer {token}", "--no-color"),
-            *("--max-examples", examples or "5"),
+            *("--max-examples", examples or "5", "--seed", str(seed())),
             *(() if examples else ("--phases", phases)),
         ]
         program = Path(sys.executable).with_name("schemathesis")
