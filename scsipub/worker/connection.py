@@ -20,22 +20,21 @@ from scsipub.target.nexus import Nexus
 from scsipub.target.turn import turn
 from scsipub.worker.blackbox import NAME, NOBODY, name_of
 from scsipub.worker.blocking import run_job
+from scsipub.worker.input import Input
 from scsipub.worker.output import Output, PeerGone
 from scsipub.worker.tls import AnySocket
 
 if TYPE_CHECKING:
     from scsipub.worker.main import Worker
 
-# A PDU larger than this that is not whole yet gets a buffer of its own, so that its bytes are moved once.
-LARGE = 16 * 1024
 # A cold connection tries polling once in so many turns, to find out whether it has become hot.
 TRY_SPINNING_EVERY = 16
 # A turn longer than this has waited for the disk: the kernel holds back who dirties pages too fast.
 SLOW_TURN_SECONDS = 0.02
 # Two commands further apart than this say nothing about polling.
 BRISK_SECONDS = 0.001
-# A turn that brings less than this and ends no PDU is a crumb.  After so many in a row, each wait is as long.
-CRUMB, MANY_CRUMBS, CRUMBS_SECONDS = 256, 8, 0.001
+# After so many crumbs in a row, each wait for the next is as long.
+MANY_CRUMBS, CRUMBS_SECONDS = 8, 0.001
 
 
 def first_of(group: BaseExceptionGroup[FramingLost]) -> FramingLost:
@@ -51,12 +50,10 @@ class Connection:
         "asleep",
         "closed",
         "cold_turns",
-        "crumbs",
         "flushing",
         "hot",
         "in_turn",
-        "large",
-        "large_have",
+        "input",
         "more",
         "name",
         "nexus",
@@ -68,7 +65,6 @@ class Connection:
         "slice",
         "sock",
         "stalled_since",
-        "tail",
         "woken",
         "worker",
     )
@@ -81,10 +77,8 @@ class Connection:
         self.sock = sock
         self.nexus = nexus
         self.output = Output(sock)
-        self.tail = tail  # the incomplete PDU at the end of what came last
-        self.large: bytearray | None = None  # a large PDU on its way, and how much of it is here
-        self.large_have = 0
-        self.more = False  # whole PDUs are left in the tail: no need to wait for the socket
+        self.input = Input(tail)
+        self.more = False  # whole PDUs are left in the input: no need to wait for the socket
         self.rest = False  # answers are left to be produced, and there is room for them
         self.nursery: trio.Nursery | None = None  # while there are helpers
         self.in_turn = False
@@ -96,7 +90,6 @@ class Connection:
         self.hot = False
         self.cold_turns = 0
         self.slice = worker.slices.ample  # how much this turn may be
-        self.crumbs = 0  # turns, one after the other, that brought little and ended nothing
         self.sent_at = 0.0  # when our last answer left, for the gap that follows
         self.stalled_since = 0.0  # since when the peer takes nothing; 0: it does
         nexus.wake = self.wake
@@ -107,7 +100,7 @@ class Connection:
         """Serve until logout, loss or shutdown.  On return no thread works for this session any more."""
         try:
             self.after_turn()
-            if self.tail:
+            if self.input.tail:
                 self.process(0)
             while not self.finished():
                 if self._needs_helpers():
@@ -214,7 +207,7 @@ class Connection:
 
     async def _others_turn(self) -> None:
         """Once through the event loop; who sends crumbs waits for some more of them, too."""
-        if self.crumbs < MANY_CRUMBS:
+        if self.input.crumbs < MANY_CRUMBS:
             await trio.lowlevel.checkpoint()
         else:
             await trio.sleep(CRUMBS_SECONDS)
@@ -224,15 +217,9 @@ class Connection:
 
     def _receive(self) -> int:
         """Bytes read; -1 when there are none; 0 at the end of the stream."""
+        worker = self.worker
         try:
-            if self.large is not None:
-                return self.sock.recv_into(memoryview(self.large)[self.large_have :])
-            have = len(self.tail)
-            if have:
-                if have == len(self.worker.buffer):
-                    return -1  # whole PDUs that our slice did not suffice for
-                self.worker.buffer[:have] = self.tail
-            return self.sock.recv_into(self.worker.buffer[have : have + self.slice.receive_bytes])
+            return self.input.receive(self.sock, worker.buffer, self.slice.receive_bytes)
         except BlockingIOError:
             return -1
         except OSError as error:
@@ -240,23 +227,20 @@ class Connection:
 
     def process(self, got: int) -> None:
         """Handle what is in the buffer: the kept tail and ``got`` new bytes behind it."""
-        worker = self.worker
-        if self.large is not None:
-            self.large_have += got
-            if self.large_have < len(self.large):
-                self.crumbs = self.crumbs + 1 if got < CRUMB else 0
-                return
-            view, end = memoryview(self.large), self.large_have
-            self.large = None
-        else:
-            end = len(self.tail) + got
-            view = worker.buffer
-            if not got:
-                view[:end] = self.tail
+        view, end = self.input.whole(self.worker.buffer, got)
+        if not end:
+            self.more = False
+            return
         at, more = self._turns(view, end)
-        self.crumbs = self.crumbs + 1 if not at and 0 < got < CRUMB else 0
-        self._keep_tail(view, at, end)
-        self.more = more and self.large is None  # the rest of a large PDU is worth waiting for
+        if not at and got:
+            self.input.count_crumb(got)
+        else:
+            self.input.crumbs = 0
+        if at == end or self.nexus.session.closing:
+            self.input.tail = b""
+        else:
+            self.input.keep(view, at, end, self.nexus.session.needs(view, at, end))
+        self.more = more and self.input.large is None  # the rest of a large PDU is worth waiting for
 
     def _turns(self, view: memoryview, end: int) -> tuple[int, bool]:
         """Take PDUs until none is whole, or our slice is spent.  Returns (how far, is there more)."""
@@ -296,19 +280,6 @@ class Connection:
         finally:
             self.in_turn = False
             worker.serving.page[:NAME] = NOBODY
-
-    def _keep_tail(self, view: memoryview, at: int, end: int) -> None:
-        if at == end or self.nexus.session.closing:
-            self.tail = b""
-            return
-        need = self.nexus.session.needs(view, at, end)
-        if need > LARGE and need > end - at:
-            self.large = bytearray(need)
-            self.large_have = end - at
-            memoryview(self.large)[: end - at] = view[at:end]
-            self.tail = b""
-        else:
-            self.tail = bytes(view[at:end])
 
     # -- waiting -----------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from scsipub.errors import FramingLost
 from scsipub.iscsi.pdu import LogoutRequest, NopOut
 from scsipub.limits import Limits
 from scsipub.worker.blackbox import BlackBox
-from scsipub.worker.connection import CRUMB, CRUMBS_SECONDS, MANY_CRUMBS, Connection
+from scsipub.worker.connection import CRUMBS_SECONDS, MANY_CRUMBS, Connection
+from scsipub.worker.input import CRUMB
 from scsipub.worker.latency import Latency
 from scsipub.worker.output import Output
 from scsipub.worker.slices import Slices
@@ -63,10 +64,22 @@ def wired() -> Iterator[Wired]:
 
 def arrive(it: Wired, data: bytes) -> None:
     """These bytes are in the shared buffer, as ``recv_into`` leaves them."""
-    have = len(it.connection.tail)
-    it.worker.buffer[:have] = it.connection.tail
+    have = len(it.connection.input.tail)
+    it.worker.buffer[:have] = it.connection.input.tail
     it.worker.buffer[have : have + len(data)] = data
     it.connection.process(len(data))
+
+
+def test_who_has_said_all_and_reads_nothing_is_not_polled():
+    """The backlog became too long with the very last PDU: there is nothing left to go on with."""
+    it = wire_up(full_feature(), limits=Limits(output_backpressure_bytes=1))
+    it.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    arrive(it, it.talk.pack(read(1, blocks=128)))
+    assert it.connection.output.unsent
+
+    it.connection.process(0)
+
+    assert not it.connection.more
 
 
 def test_a_session_that_crashes_leaves_nothing_in_the_outbox(wired):
@@ -108,7 +121,7 @@ def test_a_large_pdu_that_is_not_whole_is_waited_for_and_not_polled():
     arrive(it, first + large[:20_000])
 
     assert not it.connection.more
-    assert it.connection.large_have == 20_000
+    assert it.connection.input.large_have == 20_000
 
 
 def test_whole_pdus_that_are_left_over_are_not_waited_for():
@@ -166,7 +179,7 @@ def test_while_others_are_about_less_is_taken_from_the_socket_at_once():
 
     assert one.connection._one_turn()
 
-    assert len(one.connection.tail) == 64 * 1024 % (8192 + 48)
+    assert len(one.connection.input.tail) == 64 * 1024 % (8192 + 48)
 
 
 @pytest.mark.parametrize(("size", "heard"), [(CRUMB - 1, MANY_CRUMBS), (CRUMB, MANY_CRUMBS + 4)])
@@ -178,13 +191,13 @@ async def test_who_sends_crumbs_is_heard_once_in_a_while(wired, autojump_clock, 
         for at in range(0, len(stream), size):
             wired.peer.send(stream[at : at + size])
             await trio.testing.wait_all_tasks_blocked()
-        assert len(wired.connection.tail) == heard * size
+        assert len(wired.connection.input.tail) == heard * size
 
         await trio.sleep(CRUMBS_SECONDS)
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
 
-    assert len(wired.connection.tail) == len(stream)
+    assert len(wired.connection.input.tail) == len(stream)
 
 
 async def test_a_logout_ends_the_connection_after_its_answer(wired):
