@@ -61,6 +61,9 @@ def source_of(process: int, number: int) -> str:
     return f"127.{process + 1}.{high}.{low + 1}"
 
 
+PATIENCE = 20  # times that the daemon may turn somebody away before it is worth a word
+
+
 def log_in(
     url: Url, count: int, process: int, first: int = 0, meanwhile: Callable[[], object] = bool
 ) -> list[Sleeper]:
@@ -79,7 +82,8 @@ def log_in(
             except (OSError, TargetError) as refused:  # the daemon takes so many a second and no more
                 if attempt == 99:
                     raise
-                print(f"session {number}: {refused}, trying again", file=sys.stderr)
+                if attempt == PATIENCE:
+                    print(f"session {number}: {refused}, still trying", file=sys.stderr)
                 time.sleep(0.1 + random.random() / 10)
     return sleepers
 
