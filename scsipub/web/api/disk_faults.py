@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from scsipub.web.api.bounds import Lun, SessionId
 from scsipub.web.api.calls import ABOUT, BEARER, Call
-from scsipub.web.api.faults import MOST_RULES, MOST_SEED, Block, Count
+from scsipub.web.api.faults import MOST_RULES, MOST_SEED, Block, Count, written
 
 
 @attrs.frozen(kw_only=True)
@@ -75,11 +75,7 @@ async def disk_faults(call: NamedDependency[Call], session_id: SessionId, lun: L
 async def set_disk_faults(
     call: NamedDependency[Call], session_id: SessionId, lun: Lun, data: JSONBody[DiskFaultOrder]
 ) -> DiskFaults:
-    rules = [
-        {name: value for name, value in attrs.asdict(rule).items() if value is not None}
-        for rule in data.rules
-    ]
-    ask = {"id": session_id, "lun": lun, "rules": rules, "seed": data.seed}
+    ask = {"id": session_id, "lun": lun, "rules": written(data.rules), "seed": data.seed}
     return cattrs.structure(await call("disk_fault.set", ask), DiskFaults)
 
 

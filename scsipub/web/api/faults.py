@@ -2,6 +2,7 @@
 
 docs/faults.md says what each fault is.  The same seed and the same commands give the same faults."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import attrs
@@ -77,6 +78,13 @@ class Faults:
 PATH = "/sessions/{session_id:str}/faults"
 
 
+def written(rules: Sequence[Any]) -> list[dict[str, Any]]:
+    """Rules with the names that they have, as control reads them."""
+    return [
+        {name: value for name, value in attrs.asdict(rule).items() if value is not None} for rule in rules
+    ]
+
+
 @get(PATH, summary="What troubles a session", security=BEARER, responses=ABOUT)
 async def faults(call: NamedDependency[Call], session_id: SessionId) -> Faults:
     return cattrs.structure(await call("fault.show", {"id": session_id}), Faults)
@@ -86,11 +94,7 @@ async def faults(call: NamedDependency[Call], session_id: SessionId) -> Faults:
 async def set_faults(
     call: NamedDependency[Call], session_id: SessionId, data: JSONBody[FaultOrder]
 ) -> Faults:
-    rules = [
-        {name: value for name, value in attrs.asdict(rule).items() if value is not None}
-        for rule in data.rules
-    ]
-    ask = {"id": session_id, "rules": rules, "seed": data.seed}
+    ask = {"id": session_id, "rules": written(data.rules), "seed": data.seed}
     return cattrs.structure(await call("fault.set", ask), Faults)
 
 
